@@ -1,0 +1,17 @@
+//! The selective forwarding unit: one offer for the life of a connection, fixed slots, packets never decoded.
+//!
+//! It must not know signaling, SQL, HTTP or files: commands go in through [`SfuHandle`], events come out of the
+//! channel that [`Sfu::start`] returns, and mirrored packets go to the [`TrackSink`]s that were attached. Read
+//! [`SfuHandle`] first.
+
+mod config;
+mod error;
+mod event;
+mod handle;
+mod sink;
+
+pub use config::SfuConfig;
+pub use error::{OfferError, SfuError};
+pub use event::{ParticipantReport, PublicationReport, RoomReport, SfuEvent, SfuStats};
+pub use handle::{Join, Sfu, SfuHandle};
+pub use sink::TrackSink;
