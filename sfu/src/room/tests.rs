@@ -284,11 +284,17 @@ impl Class {
 }
 
 pub(super) fn picture(number: usize, sequence_number: u16, key: bool) -> Vec<u8> {
+    picture_of(number, u32::from(sequence_number), key)
+}
+
+/// The sender's `count`th picture; its sequence number wraps long before its timestamp.
+pub(super) fn picture_of(number: usize, count: u32, key: bool) -> Vec<u8> {
+    let sequence_number = count as u16;
     let header = RtpHeader {
         marker: true,
         payload_type: VP8,
         sequence_number,
-        timestamp: u32::from(sequence_number) * 3000,
+        timestamp: count.wrapping_mul(3000),
         ssrc: ssrc(number, Source::Camera),
     };
     let [high, low] = (sequence_number & 0x7fff).to_be_bytes();
@@ -301,11 +307,16 @@ pub(super) fn picture(number: usize, sequence_number: u16, key: bool) -> Vec<u8>
 }
 
 pub(super) fn sound(number: usize, source: Source, sequence_number: u16, below_full_scale_db: u8) -> Vec<u8> {
+    sound_of(number, source, u32::from(sequence_number), below_full_scale_db)
+}
+
+pub(super) fn sound_of(number: usize, source: Source, count: u32, below_full_scale_db: u8) -> Vec<u8> {
+    let sequence_number = count as u16;
     let header = RtpHeader {
         marker: false,
         payload_type: OPUS,
         sequence_number,
-        timestamp: u32::from(sequence_number) * 960,
+        timestamp: count.wrapping_mul(960),
         ssrc: ssrc(number, source),
     };
     let mut bytes = header.to_bytes().to_vec();

@@ -41,7 +41,7 @@ enum Step {
     /// The sender's count begins anew.
     Restart {
         number: usize,
-        at: u16,
+        jump: u32,
     },
     Reconnect {
         number: usize,
@@ -66,7 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..PEOPLE, 0usize..4, 0u16..30).prop_map(|(number, slot, behind)| Step::Nack { number, slot, behind }),
         1 => (0..PEOPLE, source.clone()).prop_map(|(number, source)| Step::Publish { number, source }),
         1 => (0..PEOPLE, source).prop_map(|(number, source)| Step::Unpublish { number, source }),
-        1 => (0..PEOPLE, any::<u16>()).prop_map(|(number, at)| Step::Restart { number, at }),
+        1 => (0..PEOPLE, 4000u32..60_000).prop_map(|(number, jump)| Step::Restart { number, jump }),
         1 => (0..PEOPLE).prop_map(|number| Step::Reconnect { number }),
         1 => (0..PEOPLE).prop_map(|number| Step::Leave { number }),
         3 => (0u64..200).prop_map(|ms| Step::Wait { ms }),
@@ -143,8 +143,8 @@ fn enter(class: &mut Class, number: usize) {
 fn run(steps: &[Step]) -> Watch {
     let mut class = Class::empty();
     let mut watch = Watch::default();
-    let mut pictures = [65_500u16; PEOPLE];
-    let mut sounds = [65_500u16; PEOPLE];
+    let mut pictures = [65_500u32; PEOPLE];
+    let mut sounds = [65_500u32; PEOPLE];
     for number in 0..PEOPLE {
         enter(&mut class, number);
     }
@@ -156,12 +156,15 @@ fn run(steps: &[Step]) -> Watch {
                 skip,
                 key,
             } => {
-                pictures[number] = pictures[number].wrapping_add(skip);
-                class.camera(number, pictures[number].wrapping_sub(back), key);
+                pictures[number] += u32::from(skip);
+                class.send(
+                    number,
+                    &picture_of(number, pictures[number] - u32::from(back), key),
+                );
             }
             Step::Sound { number, skip, below } => {
-                sounds[number] = sounds[number].wrapping_add(skip);
-                class.microphone(number, sounds[number], below);
+                sounds[number] += u32::from(skip);
+                class.send(number, &sound_of(number, Microphone, sounds[number], below));
             }
             Step::View { number, shown } => {
                 class.view(number, 1, &[(0, of(shown[0], Camera)), (1, of(shown[1], Camera))]);
@@ -176,7 +179,7 @@ fn run(steps: &[Step]) -> Watch {
             }
             Step::Publish { number, source } => class.publish(number, source),
             Step::Unpublish { number, source } => class.unpublish(number, source),
-            Step::Restart { number, at } => pictures[number] = at,
+            Step::Restart { number, jump } => pictures[number] += jump,
             Step::Reconnect { number } => {
                 watch.connections[number] += 1;
                 class.connect(number, 2, 2);
