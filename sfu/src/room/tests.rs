@@ -1,5 +1,6 @@
 //! The room with hand-set time and collected output.
 
+mod abuse;
 mod feedback;
 mod mirror;
 mod nonces;
