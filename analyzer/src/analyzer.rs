@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jiff::tz::TimeZone;
 use seodang_model::ParticipantId;
-use seodang_rtp::{ClockSource, Frame};
+use seodang_rtp::Frame;
 
 use crate::counts::{AnalyzerCounts, Counters};
 use crate::decode;
@@ -18,7 +18,8 @@ use crate::develop::{Decode, Developer};
 use crate::driver::{Command, Driver, Work, clocks};
 use crate::error::AnalyzerError;
 use crate::mend::mend;
-use crate::round::{Rounds, Shot};
+use crate::frame_clock::Arrival;
+use crate::round::Rounds;
 use crate::store::{CaptureEvent, Entry, Store};
 use crate::subject::{CameraState, Subject};
 
@@ -74,11 +75,8 @@ const ROUND_OVER: Duration = Duration::from_millis(200);
 const DISK_RETRY: Duration = Duration::from_secs(2);
 /// More decoding threads than this gain nothing: a class of 30 takes 0.2 s on four.
 const MOST_DECODING_THREADS: usize = 4;
-/// A capture time farther from the arrival than this is not believed: a frame is never older, and a larger distance
-/// means that one of the clocks was set.
-const OLDEST_CAPTURE: Duration = Duration::from_secs(3);
-/// As above, for a sender whose clock runs ahead.
-const NEWEST_CAPTURE: Duration = Duration::from_millis(250);
+/// How long `enter` may come after the joining it tells of; a larger distance means that the clock was set.
+const LATEST_ENTER: Duration = Duration::from_secs(3);
 
 impl Analyzer {
     /// Starts the threads. Whatever an earlier run left unfinished is mended before the first row is written.
@@ -173,7 +171,7 @@ impl Analyzer {
 impl AnalyzerHandle {
     /// A participant who consented may be pictured. Entering again changes the description, and nothing else.
     pub fn enter(&self, subject: Subject) {
-        let age = SystemTime::now().duration_since(subject.joined_at).unwrap_or_default().min(OLDEST_CAPTURE);
+        let age = SystemTime::now().duration_since(subject.joined_at).unwrap_or_default().min(LATEST_ENTER);
         let now = Instant::now();
         let since = now.checked_sub(age).unwrap_or(now);
         self.send(Command::Enter { subject: Box::new(subject), since });
@@ -190,21 +188,13 @@ impl AnalyzerHandle {
     }
 
     /// A frame of the camera of a participant, in order. Everything but key frames is passed over at once.
-    pub fn frame(&self, participant: ParticipantId, mut frame: Frame) {
+    pub fn frame(&self, participant: ParticipantId, frame: Frame) {
         if !frame.keyframe {
             return;
         }
-        let (now, wall) = (Instant::now(), SystemTime::now());
-        let believed = frame.captured_at <= wall + NEWEST_CAPTURE && wall <= frame.captured_at + OLDEST_CAPTURE;
-        if !believed {
-            frame.captured_at = wall;
-            frame.clock = ClockSource::Arrival;
-        }
-        let ahead = frame.captured_at.duration_since(wall).unwrap_or_default();
-        let age = wall.duration_since(frame.captured_at).unwrap_or_default();
-        let captured = now.checked_sub(age).unwrap_or(now) + ahead;
+        let arrival = Arrival { at: Instant::now(), wall: SystemTime::now() };
         if self.keyframes_waiting.fetch_add(1, Ordering::Relaxed) >= MOST_KEYFRAMES
-            || self.commands.try_send(Command::Keyframe(participant, Box::new(Shot { frame, captured }))).is_err()
+            || self.commands.try_send(Command::Keyframe(participant, Box::new(frame), arrival)).is_err()
         {
             self.keyframes_waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.dropped_keyframes.add(1);

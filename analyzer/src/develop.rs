@@ -11,7 +11,7 @@ use crate::counts::Counters;
 use crate::decode::DecodeError;
 use crate::header;
 use crate::picture::{I420, Thumbnail};
-use crate::row::{CaptureRow, CaptureStatus, to_milliseconds};
+use crate::row::{CaptureRow, CaptureStatus};
 
 /// A decoder; another one stands in for it in tests.
 pub(crate) type Decode = Arc<dyn Fn(&Bytes, FrameSize) -> Result<I420, DecodeError> + Send + Sync>;
@@ -43,30 +43,28 @@ impl Developer {
         frame: &Frame,
         previous: Option<&Thumbnail>,
     ) -> (Developed, Option<Thumbnail>) {
-        row.captured_at = Some(to_milliseconds(frame.captured_at));
-        row.clock = Some(frame.clock.into());
         let picture = header::check(&frame.data).map_err(|error| {
             tracing::debug!(participant.id = %row.participant, %error, "a frame is refused by its header");
         });
         let picture = picture.and_then(|size| {
-            row.width = Some(size.width);
-            row.height = Some(size.height);
             self.decode(&frame.data, size).map_err(|error| {
                 tracing::debug!(participant.id = %row.participant, %error, "a frame gives no picture");
             })
         });
         let encoded = picture.and_then(|picture| {
+            let size = (u16::try_from(picture.width).ok(), u16::try_from(picture.height).ok());
             let (statistics, thumbnail) = picture.measure(previous);
             let jpeg = picture.to_jpeg(self.jpeg_quality).map_err(|error| {
                 tracing::warn!(participant.id = %row.participant, %error, "a picture does not become a JPEG");
             })?;
-            Ok((statistics, thumbnail, jpeg))
+            Ok((size, statistics, thumbnail, jpeg))
         });
-        let Ok((statistics, thumbnail, jpeg)) = encoded else {
+        let Ok((size, statistics, thumbnail, jpeg)) = encoded else {
             row.status = CaptureStatus::RejectedFrame;
             return (Developed { row, picture: None }, None);
         };
         row.status = CaptureStatus::Ok;
+        (row.width, row.height) = size;
         row.statistics = Some(statistics);
         row.bytes = Some(jpeg.len() as u64);
         row.sha256 = Some(sha256_text(&jpeg));

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use seodang_model::ParticipantId;
+use seodang_rtp::Frame;
 
 use crate::counts::Counters;
 use crate::develop::{Developed, Developer};
+use crate::frame_clock::Arrival;
 use crate::picture::Thumbnail;
 use crate::round::{Decision, RoundAction, Rounds, Shot, WINDOW_AFTER};
 use crate::row::{CaptureRow, CaptureStatus};
@@ -25,7 +27,7 @@ pub(crate) enum Command {
     Enter { subject: Box<Subject>, since: Instant },
     Camera(ParticipantId, CameraState, Instant),
     MediaOrigin(ParticipantId, Option<Duration>),
-    Keyframe(ParticipantId, Box<Shot>),
+    Keyframe(ParticipantId, Box<Frame>, Arrival),
     Leave(ParticipantId, Instant),
     /// A decoding thread is done with this participant's picture.
     Done(ParticipantId, Option<Thumbnail>),
@@ -106,11 +108,11 @@ impl Driver {
             Command::Enter { subject, since } => self.rounds.handle_enter(*subject, since),
             Command::Camera(participant, camera, at) => self.rounds.handle_camera(at, participant, camera),
             Command::MediaOrigin(participant, origin) => self.rounds.handle_media_origin(participant, origin),
-            Command::Keyframe(participant, shot) => {
+            Command::Keyframe(participant, frame, arrival) => {
                 self.keyframes_waiting.fetch_sub(1, Ordering::Relaxed);
                 // Rounds that are due are decided before a later key frame is looked at.
                 self.rounds.handle_time(clocks());
-                self.rounds.handle_keyframe(participant, *shot);
+                self.rounds.handle_keyframe(participant, *frame, arrival);
             }
             Command::Leave(participant, at) => {
                 self.rounds.handle_leave(at, participant);
@@ -169,10 +171,8 @@ impl Driver {
 
     fn start(&mut self, decision: Decision) {
         let participant = decision.subject.participant;
-        let mut row = CaptureRow::of(&decision, &self.time_zone, CaptureStatus::RejectedFrame);
-        let Decision { subject, media_origin, outcome: Ok(Shot { frame, .. }), .. } = decision else { return };
-        let media_time = media_origin.and_then(|origin| frame.at.checked_sub(origin));
-        row.media_time_ms = media_time.and_then(|time| u64::try_from(time.as_millis()).ok());
+        let row = CaptureRow::of(&decision, &self.time_zone, CaptureStatus::RejectedFrame);
+        let Decision { subject, outcome: Ok(Shot { frame, .. }), .. } = decision else { return };
         self.work.running.insert(participant);
         let previous = self.work.previous.get(&participant).cloned();
         let (developer, entries, sender) = (self.developer.clone(), self.entries.clone(), self.sender.clone());

@@ -1,6 +1,6 @@
 //! The look at a key frame's header that comes before any decoder (RFC 6386 section 9.1).
 
-use seodang_rtp::FrameSize;
+use seodang_rtp::{FrameSize, Vp8FrameHeader};
 
 /// Why a frame never reaches a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +11,7 @@ pub(crate) enum HeaderError {
     NotKeyframe,
     #[error("a bitstream version or hidden frame that no browser sends")]
     Unusual,
-    #[error("wrong start code")]
+    #[error("wrong start code, or a side of 0")]
     StartCode,
     #[error("{}x{} pixels are outside the limits", .0.width, .0.height)]
     Size(FrameSize),
@@ -42,12 +42,7 @@ pub(crate) fn check(data: &[u8]) -> Result<FrameSize, HeaderError> {
     if version > 3 || !shown {
         return Err(HeaderError::Unusual);
     }
-    if header[3..6] != [0x9d, 0x01, 0x2a] {
-        return Err(HeaderError::StartCode);
-    }
-    // The two upper bits of each side are a scaling hint for the display, not part of the size.
-    let side = |low, high| u16::from_le_bytes([low, high]) & 0x3fff;
-    let size = FrameSize { width: side(header[6], header[7]), height: side(header[8], header[9]) };
+    let size = Vp8FrameHeader::parse(data).and_then(|header| header.size).ok_or(HeaderError::StartCode)?;
     let area = u32::from(size.width) * u32::from(size.height);
     let (short, long) = (size.width.min(size.height), size.width.max(size.height));
     if short < SHORTEST_SIDE || long > LONGEST_SIDE || area > LARGEST_AREA {
@@ -84,7 +79,7 @@ mod tests {
 
     #[test]
     fn monstrous_and_tiny_claims_are_refused() {
-        for (width, height) in [(16_383, 16_383), (1_921, 100), (1_920, 1_088), (15, 480), (0, 0)] {
+        for (width, height) in [(16_383, 16_383), (1_921, 100), (1_920, 1_088), (15, 480)] {
             assert_eq!(
                 check(&header(width, height, 100)),
                 Err(HeaderError::Size(FrameSize { width, height })),

@@ -26,7 +26,10 @@ mod decode;
 mod develop;
 mod driver;
 mod error;
+#[cfg(test)]
+mod fake;
 mod files;
+mod frame_clock;
 mod header;
 mod mend;
 mod picture;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use seodang_model::ParticipantId;
-use seodang_rtp::Frame;
+use seodang_rtp::{ClockSource, Frame};
 
+use crate::frame_clock::{Arrival, FrameClock};
 use crate::row::CaptureStatus;
 use crate::subject::{CameraState, Subject};
 use crate::tick::{Moment, Tick, TickClock};
@@ -32,6 +33,7 @@ const CLOCK_SET: Duration = Duration::from_millis(20);
 pub(crate) struct Shot {
     pub(crate) frame: Frame,
     pub(crate) captured: Instant,
+    pub(crate) clock: ClockSource,
 }
 
 /// What is to be done next.
@@ -74,6 +76,7 @@ struct Presence {
     since: Instant,
     camera: CameraState,
     media_origin: Option<Duration>,
+    frame_clock: FrameClock,
     best: Option<Shot>,
     asked: bool,
     asked_again: bool,
@@ -106,6 +109,7 @@ impl Rounds {
                 since,
                 camera: CameraState::None,
                 media_origin: None,
+                frame_clock: FrameClock::default(),
                 best: None,
                 asked: false,
                 asked_again: false,
@@ -130,24 +134,20 @@ impl Rounds {
     }
 
     /// A key frame came. Decides at once when none nearer the tick can follow.
-    pub(crate) fn handle_keyframe(&mut self, participant: ParticipantId, shot: Shot) {
+    pub(crate) fn handle_keyframe(&mut self, participant: ParticipantId, frame: Frame, arrival: Arrival) {
         let tick = self.tick;
         let Some(presence) = self.present.get_mut(&participant) else { return };
-        let in_window =
-            shot.captured + WINDOW_BEFORE >= tick.at && shot.captured <= tick.at + WINDOW_AFTER;
+        let (captured, clock) = presence.frame_clock.handle_frame(&frame, arrival);
+        let in_window = captured + WINDOW_BEFORE >= tick.at && captured <= tick.at + WINDOW_AFTER;
         if presence.camera != CameraState::On || presence.decided || !in_window {
             return;
         }
-        let after = shot.captured >= tick.at;
-        let nearer = presence
-            .best
-            .as_ref()
-            .is_none_or(|best| distance(shot.captured, tick.at) < distance(best.captured, tick.at));
-        if nearer {
-            presence.best = Some(shot);
+        let best = presence.best.as_ref();
+        if best.is_none_or(|best| distance(captured, tick.at) < distance(best.captured, tick.at)) {
+            presence.best = Some(Shot { frame, captured, clock });
         }
         // Frames come in the order they were captured, so every later one is farther from the tick.
-        if after && presence.since <= tick.at {
+        if captured >= tick.at && presence.since <= tick.at {
             self.actions.extend(presence.decide(tick, self.slept_through));
         }
     }

@@ -1,12 +1,12 @@
 //! The manifest's rows; `docs/captures.md` describes every field.
 
-use std::time::SystemTime;
+use std::time::Instant;
 
 use jiff::tz::TimeZone;
 use seodang_model::{CaptureId, DisplayName, LessonFolder, LessonId, ParticipantId, Role, RoomNumber};
 use seodang_rtp::ClockSource;
 use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, UtcOffset};
+use time::{Duration, OffsetDateTime, UtcOffset};
 
 use crate::picture::Statistics;
 use crate::round::Decision;
@@ -40,7 +40,7 @@ pub struct CaptureRow {
     /// The same instant in the server's time zone; its digits are the ones in the file name.
     #[serde(with = "time::serde::rfc3339")]
     pub tick_local: OffsetDateTime,
-    /// When the picture was taken, in whole milliseconds.
+    /// When the picture was taken, on the clock of `tick_utc`, in whole milliseconds.
     #[serde(with = "time::serde::rfc3339::option")]
     pub captured_at: Option<OffsetDateTime>,
     /// How `captured_at` was found.
@@ -149,6 +149,8 @@ impl CaptureRow {
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let offset = UtcOffset::from_whole_seconds(time_zone.to_offset(decision.tick.named).seconds())
             .unwrap_or(UtcOffset::UTC);
+        let shot = decision.outcome.as_ref().ok();
+        let media_time = shot.and_then(|shot| shot.frame.at.checked_sub(decision.media_origin?));
         Self {
             schema: ROW_SCHEMA,
             capture_id: CaptureId::random(),
@@ -160,9 +162,9 @@ impl CaptureRow {
             role: subject.role,
             tick_utc,
             tick_local: tick_utc.to_offset(offset),
-            captured_at: None,
-            clock: None,
-            media_time_ms: None,
+            captured_at: shot.map(|shot| captured_at(tick_utc, decision.tick.at, shot.captured)),
+            clock: shot.map(|shot| shot.clock.into()),
+            media_time_ms: media_time.and_then(|time| u64::try_from(time.as_millis()).ok()),
             width: None,
             height: None,
             layer: None,
@@ -184,9 +186,9 @@ impl CaptureRow {
 }
 
 /// In whole milliseconds: nobody's clock is better, and every JSON reader takes three digits.
-pub(crate) fn to_milliseconds(time: SystemTime) -> OffsetDateTime {
-    let time = OffsetDateTime::from(time);
-    time.replace_millisecond(time.millisecond()).unwrap_or(time)
+fn captured_at(tick_utc: OffsetDateTime, tick: Instant, captured: Instant) -> OffsetDateTime {
+    let millis = |time: std::time::Duration| Duration::milliseconds(i64::try_from(time.as_millis()).unwrap_or(0));
+    tick_utc + millis(captured.saturating_duration_since(tick)) - millis(tick.saturating_duration_since(captured))
 }
 
 /// A path grammar type as JSON text.

@@ -174,11 +174,12 @@ fn place(folder: &RoomFolder, row: &mut CaptureRow, name: &StorageName, temporar
 fn without_picture(row: CaptureRow) -> CaptureRow {
     CaptureRow {
         status: CaptureStatus::Disk,
+        width: None,
+        height: None,
         bytes: None,
         sha256: None,
         statistics: None,
         path: None,
-        media_time_ms: None,
         ..row
     }
 }
