@@ -17,8 +17,8 @@ use crate::decode;
 use crate::develop::{Decode, Developer};
 use crate::driver::{Command, Driver, Work, clocks};
 use crate::error::AnalyzerError;
-use crate::mend::mend;
 use crate::frame_clock::Arrival;
+use crate::mend::mend;
 use crate::round::Rounds;
 use crate::store::{CaptureEvent, Entry, Store};
 use crate::subject::{CameraState, Subject};
@@ -40,7 +40,12 @@ impl AnalyzerConfig {
     /// Ten seconds, quality 85, local times as the machine's.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root, period: Duration::from_secs(10), time_zone: TimeZone::system(), jpeg_quality: 85 }
+        Self {
+            root,
+            period: Duration::from_secs(10),
+            time_zone: TimeZone::system(),
+            jpeg_quality: 85,
+        }
     }
 }
 
@@ -116,7 +121,12 @@ impl Analyzer {
         wishes: Box<dyn Fn(ParticipantId) + Send>,
         decode: Decode,
     ) -> Result<(Self, AnalyzerHandle, Receiver<CaptureEvent>), AnalyzerError> {
-        let AnalyzerConfig { root, period, time_zone, jpeg_quality } = config;
+        let AnalyzerConfig {
+            root,
+            period,
+            time_zone,
+            jpeg_quality,
+        } = config;
         if period.subsec_nanos() != 0 || !(2..=3_600).contains(&period.as_secs()) {
             return Err(AnalyzerError::Period);
         }
@@ -127,7 +137,10 @@ impl Analyzer {
             .recursive(true)
             .mode(0o750)
             .create(&root)
-            .map_err(|source| AnalyzerError::Folder { path: root.clone(), source })?;
+            .map_err(|source| AnalyzerError::Folder {
+                path: root.clone(),
+                source,
+            })?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads((cores / 2).clamp(1, MOST_DECODING_THREADS))
@@ -152,7 +165,11 @@ impl Analyzer {
             rounds: Rounds::new(period, clocks()),
             period,
             time_zone,
-            developer: Developer { decode, jpeg_quality, counters: Arc::clone(&counters) },
+            developer: Developer {
+                decode,
+                jpeg_quality,
+                counters: Arc::clone(&counters),
+            },
             pool,
             wishes,
             commands,
@@ -163,18 +180,35 @@ impl Analyzer {
             work,
         };
         spawn("analyzer", move || driver.run())?;
-        let handle = AnalyzerHandle { commands: sender.clone(), keyframes_waiting, counters };
-        Ok((Self { commands: sender, written }, handle, events_out))
+        let handle = AnalyzerHandle {
+            commands: sender.clone(),
+            keyframes_waiting,
+            counters,
+        };
+        Ok((
+            Self {
+                commands: sender,
+                written,
+            },
+            handle,
+            events_out,
+        ))
     }
 }
 
 impl AnalyzerHandle {
     /// A participant who consented may be pictured. Entering again changes the description, and nothing else.
     pub fn enter(&self, subject: Subject) {
-        let age = SystemTime::now().duration_since(subject.joined_at).unwrap_or_default().min(LATEST_ENTER);
+        let age = SystemTime::now()
+            .duration_since(subject.joined_at)
+            .unwrap_or_default()
+            .min(LATEST_ENTER);
         let now = Instant::now();
         let since = now.checked_sub(age).unwrap_or(now);
-        self.send(Command::Enter { subject: Box::new(subject), since });
+        self.send(Command::Enter {
+            subject: Box::new(subject),
+            since,
+        });
     }
 
     /// The camera of a participant who entered changed; [`CameraState::None`] until the first call.
@@ -192,9 +226,15 @@ impl AnalyzerHandle {
         if !frame.keyframe {
             return;
         }
-        let arrival = Arrival { at: Instant::now(), wall: SystemTime::now() };
+        let arrival = Arrival {
+            at: Instant::now(),
+            wall: SystemTime::now(),
+        };
         if self.keyframes_waiting.fetch_add(1, Ordering::Relaxed) >= MOST_KEYFRAMES
-            || self.commands.try_send(Command::Keyframe(participant, Box::new(frame), arrival)).is_err()
+            || self
+                .commands
+                .try_send(Command::Keyframe(participant, Box::new(frame), arrival))
+                .is_err()
         {
             self.keyframes_waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.dropped_keyframes.add(1);
@@ -221,7 +261,12 @@ impl AnalyzerHandle {
 }
 
 /// The thread `analyzer-files`: runs until every sender of entries is gone.
-fn write(root: &std::path::Path, mut store: Store, entries: &Receiver<Entry>, pictures_waiting: &AtomicUsize) {
+fn write(
+    root: &std::path::Path,
+    mut store: Store,
+    entries: &Receiver<Entry>,
+    pictures_waiting: &AtomicUsize,
+) {
     match mend(root) {
         Ok(report) => tracing::info!(?report, "the captures folder is in order"),
         Err(error) => tracing::error!(%error, "the captures folder cannot be looked through"),
@@ -250,5 +295,12 @@ fn write(root: &std::path::Path, mut store: Store, entries: &Receiver<Entry>, pi
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), AnalyzerError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(AnalyzerError::Thread)
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map(drop)
+        .map_err(AnalyzerError::Thread)
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,9 +56,15 @@ pub(crate) fn decode(data: &Bytes, size: FrameSize) -> Result<I420, DecodeError>
         .field("height", i32::from(size.height))
         .field("framerate", gst::Fraction::new(0, 1))
         .build();
-    let source = AppSrc::builder().caps(&caps).format(gst::Format::Time).is_live(false).build();
+    let source = AppSrc::builder()
+        .caps(&caps)
+        .format(gst::Format::Time)
+        .is_live(false)
+        .build();
     // One thread: pictures of a class are decoded side by side, and a thread pool for one frame costs more than it gives.
-    let decoder = gst::ElementFactory::make("vp8dec").property("threads", 1_u32).build()?;
+    let decoder = gst::ElementFactory::make("vp8dec")
+        .property("threads", 1_u32)
+        .build()?;
     let sink = AppSink::builder()
         .caps(&gst::Caps::builder("video/x-raw").field("format", "I420").build())
         .sync(false)
@@ -75,7 +81,9 @@ pub(crate) fn decode(data: &Bytes, size: FrameSize) -> Result<I420, DecodeError>
     }
     source.push_buffer(buffer)?;
     source.end_of_stream()?;
-    let sample = sink.try_pull_sample(LONGEST_DECODE).ok_or(DecodeError::NoPicture)?;
+    let sample = sink
+        .try_pull_sample(LONGEST_DECODE)
+        .ok_or(DecodeError::NoPicture)?;
     unpack(&sample, size)
 }
 
@@ -91,7 +99,10 @@ impl Drop for Running {
 }
 
 fn unpack(sample: &gst::Sample, size: FrameSize) -> Result<I420, DecodeError> {
-    let info = sample.caps().and_then(|caps| VideoInfo::from_caps(caps).ok()).ok_or(DecodeError::OtherPicture)?;
+    let info = sample
+        .caps()
+        .and_then(|caps| VideoInfo::from_caps(caps).ok())
+        .ok_or(DecodeError::OtherPicture)?;
     let (width, height) = (usize::from(size.width), usize::from(size.height));
     if info.format() != VideoFormat::I420
         || info.width() != u32::from(size.width)
@@ -101,13 +112,16 @@ fn unpack(sample: &gst::Sample, size: FrameSize) -> Result<I420, DecodeError> {
     }
     let buffer = sample.buffer().ok_or(DecodeError::OtherPicture)?;
     // Maps by the buffer's own strides and offsets, which need not be those of the format.
-    let frame = VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|_| DecodeError::OtherPicture)?;
+    let frame =
+        VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|_| DecodeError::OtherPicture)?;
     let plane = |index: u32, width: usize, height: usize| {
         let data = frame.plane_data(index).map_err(|_| DecodeError::OtherPicture)?;
         let stride = usize::try_from(frame.plane_stride()[index as usize]).unwrap_or(0);
         let mut packed = Vec::with_capacity(width * height);
         for row in 0..height {
-            let line = data.get(row * stride..row * stride + width).ok_or(DecodeError::OtherPicture)?;
+            let line = data
+                .get(row * stride..row * stride + width)
+                .ok_or(DecodeError::OtherPicture)?;
             packed.extend_from_slice(line);
         }
         Ok::<_, DecodeError>(packed)

@@ -52,7 +52,10 @@ impl Developer {
             })
         });
         let encoded = picture.and_then(|picture| {
-            let size = (u16::try_from(picture.width).ok(), u16::try_from(picture.height).ok());
+            let size = (
+                u16::try_from(picture.width).ok(),
+                u16::try_from(picture.height).ok(),
+            );
             let (statistics, thumbnail) = picture.measure(previous);
             let jpeg = picture.to_jpeg(self.jpeg_quality).map_err(|error| {
                 tracing::warn!(participant.id = %row.participant, %error, "a picture does not become a JPEG");
@@ -68,7 +71,13 @@ impl Developer {
         row.statistics = Some(statistics);
         row.bytes = Some(jpeg.len() as u64);
         row.sha256 = Some(sha256_text(&jpeg));
-        (Developed { row, picture: Some(jpeg) }, Some(thumbnail))
+        (
+            Developed {
+                row,
+                picture: Some(jpeg),
+            },
+            Some(thumbnail),
+        )
     }
 
     fn decode(&self, data: &Bytes, size: FrameSize) -> Result<I420, DecodeError> {
@@ -80,8 +89,10 @@ impl Developer {
 /// 64 hexadecimal digits in lower case.
 pub(crate) fn sha256_text(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string does not fail");
+            text
+        })
 }

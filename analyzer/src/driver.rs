@@ -1,9 +1,9 @@
 //! The thread `analyzer`: carries commands and time to the rounds, and key frames to the decoding threads.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -24,7 +24,10 @@ use crate::tick::Moment;
 /// What the handle and the decoding threads tell the driver.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Enter { subject: Box<Subject>, since: Instant },
+    Enter {
+        subject: Box<Subject>,
+        since: Instant,
+    },
     Camera(ParticipantId, CameraState, Instant),
     MediaOrigin(ParticipantId, Option<Duration>),
     Keyframe(ParticipantId, Box<Frame>, Arrival),
@@ -70,7 +73,10 @@ pub(crate) struct Work {
 
 /// What the machine's clocks say.
 pub(crate) fn clocks() -> Moment {
-    Moment { at: Instant::now(), wall: Timestamp::now() }
+    Moment {
+        at: Instant::now(),
+        wall: Timestamp::now(),
+    }
 }
 
 impl Driver {
@@ -78,7 +84,11 @@ impl Driver {
     pub(crate) fn run(mut self) {
         let mut ending = false;
         while !(ending && self.work.is_done()) {
-            let wait = self.rounds.poll_time().saturating_duration_since(Instant::now()).min(LONGEST_SLEEP);
+            let wait = self
+                .rounds
+                .poll_time()
+                .saturating_duration_since(Instant::now())
+                .min(LONGEST_SLEEP);
             match self.commands.recv_timeout(wait) {
                 Ok(Command::Shutdown) => {
                     ending = true;
@@ -140,7 +150,10 @@ impl Driver {
     fn write(&self, decision: &Decision, status: CaptureStatus) {
         let row = CaptureRow::of(decision, &self.time_zone, status);
         let storage_name = decision.subject.storage_name.clone();
-        let entry = Entry { storage_name, developed: Developed { row, picture: None } };
+        let entry = Entry {
+            storage_name,
+            developed: Developed { row, picture: None },
+        };
         // Full only when the disk hangs; waiting for it here would end the key-frame wishes of every room.
         if self.entries.try_send(entry).is_err() {
             self.counters.lost_rows.add(1);
@@ -149,7 +162,11 @@ impl Driver {
 
     fn give_up_late(&mut self, now: Instant) {
         let longest = self.period + WINDOW_AFTER;
-        while let Some(decision) = self.work.waiting.pop_front_if(|decision| now >= decision.tick.at + longest) {
+        while let Some(decision) = self
+            .work
+            .waiting
+            .pop_front_if(|decision| now >= decision.tick.at + longest)
+        {
             self.write(&decision, CaptureStatus::MissedTick);
         }
     }
@@ -159,8 +176,12 @@ impl Driver {
         while self.work.running.len() < most_running {
             let running = &self.work.running;
             let free = |decision: &Box<Decision>| !running.contains(&decision.subject.participant);
-            let Some(next) = self.work.waiting.iter().position(free) else { return };
-            let Some(decision) = self.work.waiting.remove(next) else { return };
+            let Some(next) = self.work.waiting.iter().position(free) else {
+                return;
+            };
+            let Some(decision) = self.work.waiting.remove(next) else {
+                return;
+            };
             if self.work.pictures_waiting.load(Ordering::Relaxed) >= MOST_PICTURES_WAITING {
                 self.write(&decision, CaptureStatus::Disk);
                 continue;
@@ -172,16 +193,27 @@ impl Driver {
     fn start(&mut self, decision: Decision) {
         let participant = decision.subject.participant;
         let row = CaptureRow::of(&decision, &self.time_zone, CaptureStatus::RejectedFrame);
-        let Decision { subject, outcome: Ok(Shot { frame, .. }), .. } = decision else { return };
+        let Decision {
+            subject,
+            outcome: Ok(Shot { frame, .. }),
+            ..
+        } = decision
+        else {
+            return;
+        };
         self.work.running.insert(participant);
         let previous = self.work.previous.get(&participant).cloned();
-        let (developer, entries, sender) = (self.developer.clone(), self.entries.clone(), self.sender.clone());
+        let (developer, entries, sender) =
+            (self.developer.clone(), self.entries.clone(), self.sender.clone());
         let pictures_waiting = Arc::clone(&self.work.pictures_waiting);
         self.pool.spawn(move || {
             let (developed, thumbnail) = developer.develop(row, &frame, previous.as_ref());
             let has_picture = developed.picture.is_some();
             pictures_waiting.fetch_add(usize::from(has_picture), Ordering::Relaxed);
-            let entry = Entry { storage_name: subject.storage_name.clone(), developed };
+            let entry = Entry {
+                storage_name: subject.storage_name.clone(),
+                developed,
+            };
             // Both wait only on threads that never wait on this one. They fail only after the shutdown's deadline.
             let _ = entries.send(entry);
             let _ = sender.send(Command::Done(participant, thumbnail));

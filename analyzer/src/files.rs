@@ -42,7 +42,9 @@ impl RoomFolder {
             Err(error) => return Err(error.into()),
         };
         let flags = folder | OFlags::RDONLY | OFlags::NOFOLLOW;
-        let opened = Self { folder: rustix::fs::openat(&root, room.as_str(), flags, Mode::empty())? };
+        let opened = Self {
+            folder: rustix::fs::openat(&root, room.as_str(), flags, Mode::empty())?,
+        };
         if created {
             // The umask must not take the group's right away.
             rustix::fs::fchmod(&opened.folder, FOLDER_MODE)?;
@@ -56,7 +58,9 @@ impl RoomFolder {
     /// Opens an existing folder without making anything.
     pub(crate) fn existing(path: &Path) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NOFOLLOW;
-        Ok(Self { folder: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+        Ok(Self {
+            folder: rustix::fs::openat(CWD, path, flags, Mode::empty())?,
+        })
     }
 
     /// Stores a picture under a temporary name; it is on the disk when this returns.
@@ -128,7 +132,12 @@ impl RoomFolder {
     /// Notes the row of the picture that is about to get its final name.
     pub(crate) fn note_intent(&self, line: &[u8]) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(&self.folder, INTENT, flags, Mode::from_bits_truncate(0o600))?);
+        let mut file = File::from(rustix::fs::openat(
+            &self.folder,
+            INTENT,
+            flags,
+            Mode::from_bits_truncate(0o600),
+        )?);
         file.write_all(line)
     }
 

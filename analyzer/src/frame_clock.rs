@@ -82,10 +82,16 @@ mod tests {
         };
         let mut clock = FrameClock::default();
         let first = clock.handle_frame(&frame(zero, 5_000), after(5_080, 5_080));
-        assert_eq!(first, (start + Duration::from_millis(5_000), ClockSource::SenderReport));
+        assert_eq!(
+            first,
+            (start + Duration::from_millis(5_000), ClockSource::SenderReport)
+        );
         for wall_ms in [15_080, 16_080, 3_615_080] {
             let next = clock.handle_frame(&frame(zero, 15_000), after(15_080, wall_ms));
-            assert_eq!(next, (start + Duration::from_millis(15_000), ClockSource::SenderReport));
+            assert_eq!(
+                next,
+                (start + Duration::from_millis(15_000), ClockSource::SenderReport)
+            );
         }
     }
 
@@ -93,7 +99,10 @@ mod tests {
     fn a_time_far_from_the_arrival_is_not_believed() {
         let (start, zero) = (later(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
         for wall_ms in [8_100, 4_700, 3_605_000] {
-            let arrival = Arrival { at: start, wall: zero + Duration::from_millis(wall_ms) };
+            let arrival = Arrival {
+                at: start,
+                wall: zero + Duration::from_millis(wall_ms),
+            };
             let captured = FrameClock::default().handle_frame(&frame(zero, 5_000), arrival);
             assert_eq!(captured, (start, ClockSource::Arrival), "{wall_ms}");
         }

@@ -33,7 +33,9 @@ const HEADER_BYTES: usize = 10;
 /// # Errors
 /// When the header tells that it is not.
 pub(crate) fn check(data: &[u8]) -> Result<FrameSize, HeaderError> {
-    let Some((header, rest)) = data.split_at_checked(HEADER_BYTES) else { return Err(HeaderError::Short) };
+    let Some((header, rest)) = data.split_at_checked(HEADER_BYTES) else {
+        return Err(HeaderError::Short);
+    };
     let tag = u32::from_le_bytes([header[0], header[1], header[2], 0]);
     if tag & 1 != 0 {
         return Err(HeaderError::NotKeyframe);
@@ -42,7 +44,9 @@ pub(crate) fn check(data: &[u8]) -> Result<FrameSize, HeaderError> {
     if version > 3 || !shown {
         return Err(HeaderError::Unusual);
     }
-    let size = Vp8FrameHeader::parse(data).and_then(|header| header.size).ok_or(HeaderError::StartCode)?;
+    let size = Vp8FrameHeader::parse(data)
+        .and_then(|header| header.size)
+        .ok_or(HeaderError::StartCode)?;
     let area = u32::from(size.width) * u32::from(size.height);
     let (short, long) = (size.width.min(size.height), size.width.max(size.height));
     if short < SHORTEST_SIDE || long > LONGEST_SIDE || area > LARGEST_AREA {
@@ -73,7 +77,10 @@ mod tests {
     #[test]
     fn sizes_of_cameras_pass_in_both_orientations() {
         for (width, height) in [(16, 16), (320, 180), (640, 480), (1_920, 1_080), (1_080, 1_920)] {
-            assert_eq!(check(&header(width, height, 100)), Ok(FrameSize { width, height }));
+            assert_eq!(
+                check(&header(width, height, 100)),
+                Ok(FrameSize { width, height })
+            );
         }
     }
 

@@ -51,7 +51,11 @@ pub fn mend(root: &Path) -> io::Result<MendReport> {
     };
     for entry in entries {
         let entry = entry?;
-        let Some(room) = entry.file_name().to_str().and_then(|name| name.parse::<RoomNumber>().ok()) else {
+        let Some(room) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<RoomNumber>().ok())
+        else {
             continue;
         };
         if !entry.file_type()?.is_dir() {
@@ -83,8 +87,13 @@ fn mend_room(path: &Path, room: &RoomNumber, report: &mut MendReport) -> io::Res
 
     let mut ids = BTreeSet::new();
     let mut rows = BTreeSet::new();
-    for line in manifest.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
+    for line in manifest
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        let Ok(line) = serde_json::from_slice::<Line>(line) else {
+            continue;
+        };
         ids.extend(line.capture_id);
         if line.status == Some(CaptureStatus::Ok) {
             rows.extend(line.path);
@@ -97,7 +106,10 @@ fn mend_room(path: &Path, room: &RoomNumber, report: &mut MendReport) -> io::Res
     let names = folder.names()?;
     let is_picture = |name: &&String| format!("{room}/{name}").parse::<CapturePath>().is_ok();
     if !has_manifest && rows.is_empty() && names.iter().any(|name| is_picture(&name)) {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "there are pictures but no manifest"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there are pictures but no manifest",
+        ));
     }
     for name in names.iter().filter(|name| name.starts_with(TEMPORARY)) {
         folder.remove(name)?;
@@ -115,7 +127,10 @@ fn mend_room(path: &Path, room: &RoomNumber, report: &mut MendReport) -> io::Res
 
 /// A last line without its end is completed if only the end is missing, and cut off otherwise.
 fn mend_torn_line(folder: &RoomFolder, manifest: &mut Vec<u8>, report: &mut MendReport) -> io::Result<()> {
-    let whole = manifest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let whole = manifest
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
     if whole == manifest.len() {
         return Ok(());
     }
@@ -131,13 +146,25 @@ fn mend_torn_line(folder: &RoomFolder, manifest: &mut Vec<u8>, report: &mut Mend
 }
 
 /// Finishes what the intent describes; says which path got its row.
-fn complete_intent(folder: &RoomFolder, room: &RoomNumber, ids: &BTreeSet<CaptureId>) -> io::Result<Option<String>> {
-    let Some(intent) = folder.read(INTENT)? else { return Ok(None) };
+fn complete_intent(
+    folder: &RoomFolder,
+    room: &RoomNumber,
+    ids: &BTreeSet<CaptureId>,
+) -> io::Result<Option<String>> {
+    let Some(intent) = folder.read(INTENT)? else {
+        return Ok(None);
+    };
     let mut completed = None;
     if let Ok(row) = serde_json::from_slice::<CaptureRow>(&intent) {
         let (name, temporary) = (file_name(&row), temporary_name(&row));
-        let fits = row.path.as_deref().and_then(|path| path.parse::<CapturePath>().ok()).is_some_and(|path| path.room == *room);
-        let is_it = |content: Option<Vec<u8>>| content.is_some_and(|content| row.sha256 == Some(sha256_text(&content)));
+        let fits = row
+            .path
+            .as_deref()
+            .and_then(|path| path.parse::<CapturePath>().ok())
+            .is_some_and(|path| path.room == *room);
+        let is_it = |content: Option<Vec<u8>>| {
+            content.is_some_and(|content| row.sha256 == Some(sha256_text(&content)))
+        };
         if fits && !ids.contains(&row.capture_id) {
             let published = is_it(folder.read(&name)?)
                 || (is_it(folder.read(&temporary)?) && folder.publish(&temporary, &name).is_ok());

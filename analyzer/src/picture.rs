@@ -128,7 +128,12 @@ impl Thumbnail {
     }
 
     fn difference(&self, other: &Self) -> f64 {
-        let sum: f64 = self.0.iter().zip(&other.0).map(|(one, other)| (one - other).abs()).sum();
+        let sum: f64 = self
+            .0
+            .iter()
+            .zip(&other.0)
+            .map(|(one, other)| (one - other).abs())
+            .sum();
         sum / (COLUMNS * ROWS) as f64
     }
 }
@@ -146,8 +151,11 @@ fn full_range(y: u8) -> i32 {
 fn laplacian(luma: &[i32], width: usize) -> impl Iterator<Item = i32> {
     let rows = luma.len() / width;
     (1..rows.saturating_sub(1)).flat_map(move |row| {
-        let (above, here, below) =
-            (&luma[(row - 1) * width..], &luma[row * width..], &luma[(row + 1) * width..]);
+        let (above, here, below) = (
+            &luma[(row - 1) * width..],
+            &luma[row * width..],
+            &luma[(row + 1) * width..],
+        );
         (1..width - 1).map(move |x| above[x] + below[x] + here[x - 1] + here[x + 1] - 4 * here[x])
     })
 }
@@ -160,7 +168,10 @@ fn mean_and_variance(values: impl Iterator<Item = i32>) -> (f64, f64) {
         squares += i64::from(value) * i64::from(value);
     }
     let mean = sum as f64 / count.max(1) as f64;
-    (mean, (squares as f64 / count.max(1) as f64 - mean * mean).max(0.0))
+    (
+        mean,
+        (squares as f64 / count.max(1) as f64 - mean * mean).max(0.0),
+    )
 }
 
 /// Three decimals are more than any threshold needs.
@@ -176,7 +187,13 @@ mod tests {
 
     fn even(width: usize, height: usize, y: u8) -> I420 {
         let chroma = width.div_ceil(2) * height.div_ceil(2);
-        I420 { width, height, luma: vec![y; width * height], blue: vec![128; chroma], red: vec![128; chroma] }
+        I420 {
+            width,
+            height,
+            luma: vec![y; width * height],
+            blue: vec![128; chroma],
+            red: vec![128; chroma],
+        }
     }
 
     fn board(shift: usize) -> I420 {
@@ -198,7 +215,13 @@ mod tests {
             (145, 54, 34, [0, 255, 1]),
             (41, 240, 110, [0, 0, 255]),
         ] {
-            let picture = I420 { width: 1, height: 1, luma: vec![y], blue: vec![u], red: vec![v] };
+            let picture = I420 {
+                width: 1,
+                height: 1,
+                luma: vec![y],
+                blue: vec![u],
+                red: vec![v],
+            };
             assert_eq!(picture.to_rgb(), rgb, "{y} {u} {v}");
         }
     }
@@ -221,7 +244,10 @@ mod tests {
     fn a_board_has_known_contrast_and_is_neither_dark_nor_covered() {
         let (board, _) = board(0).measure(None);
         assert_eq!((board.mean_luma, board.contrast), (127.5, 127.5));
-        assert!(board.sharpness > 10_000.0 && !board.dark && !board.covered, "{board:?}");
+        assert!(
+            board.sharpness > 10_000.0 && !board.dark && !board.covered,
+            "{board:?}"
+        );
     }
 
     #[test]
@@ -229,7 +255,10 @@ mod tests {
         let (_, first) = board(0).measure(None);
         assert!(board(0).measure(Some(&first)).0.frozen);
         let moved = board(2).measure(Some(&first)).0;
-        assert!(!moved.frozen && moved.difference.is_some_and(|difference| difference > 10.0), "{moved:?}");
+        assert!(
+            !moved.frozen && moved.difference.is_some_and(|difference| difference > 10.0),
+            "{moved:?}"
+        );
     }
 
     proptest! {

@@ -103,8 +103,10 @@ impl Rounds {
     pub(crate) fn handle_enter(&mut self, subject: Subject, since: Instant) {
         let participant = subject.participant;
         let subject = Arc::new(subject);
-        self.present.entry(participant).and_modify(|presence| presence.subject = Arc::clone(&subject)).or_insert(
-            Presence {
+        self.present
+            .entry(participant)
+            .and_modify(|presence| presence.subject = Arc::clone(&subject))
+            .or_insert(Presence {
                 subject,
                 since,
                 camera: CameraState::None,
@@ -114,12 +116,13 @@ impl Rounds {
                 asked: false,
                 asked_again: false,
                 decided: false,
-            },
-        );
+            });
     }
 
     pub(crate) fn handle_camera(&mut self, now: Instant, participant: ParticipantId, camera: CameraState) {
-        let Some(presence) = self.present.get_mut(&participant) else { return };
+        let Some(presence) = self.present.get_mut(&participant) else {
+            return;
+        };
         presence.camera = camera;
         // A camera switched off before the tick was off at the tick. Nothing is kept of anyone who talks in private.
         if camera == CameraState::PrivateTalk || (camera != CameraState::On && now < self.tick.at) {
@@ -136,7 +139,9 @@ impl Rounds {
     /// A key frame came. Decides at once when none nearer the tick can follow.
     pub(crate) fn handle_keyframe(&mut self, participant: ParticipantId, frame: Frame, arrival: Arrival) {
         let tick = self.tick;
-        let Some(presence) = self.present.get_mut(&participant) else { return };
+        let Some(presence) = self.present.get_mut(&participant) else {
+            return;
+        };
         let (captured, clock) = presence.frame_clock.handle_frame(&frame, arrival);
         let in_window = captured + WINDOW_BEFORE >= tick.at && captured <= tick.at + WINDOW_AFTER;
         if presence.camera != CameraState::On || presence.decided || !in_window {
@@ -144,7 +149,11 @@ impl Rounds {
         }
         let best = presence.best.as_ref();
         if best.is_none_or(|best| distance(captured, tick.at) < distance(best.captured, tick.at)) {
-            presence.best = Some(Shot { frame, captured, clock });
+            presence.best = Some(Shot {
+                frame,
+                captured,
+                clock,
+            });
         }
         // Frames come in the order they were captured, so every later one is farther from the tick.
         if captured >= tick.at && presence.since <= tick.at {
@@ -154,12 +163,15 @@ impl Rounds {
 
     /// The participant left, or withdrew the consent. Who was present at the tick still gets the row of that round.
     pub(crate) fn handle_leave(&mut self, now: Instant, participant: ParticipantId) {
-        let Some(mut presence) = self.present.remove(&participant) else { return };
+        let Some(mut presence) = self.present.remove(&participant) else {
+            return;
+        };
         if now >= self.tick.at && presence.since <= self.tick.at {
             if presence.best.is_none() && presence.camera == CameraState::On {
                 presence.camera = CameraState::Disconnected;
             }
-            self.actions.extend(presence.decide(self.tick, self.slept_through));
+            self.actions
+                .extend(presence.decide(self.tick, self.slept_through));
         }
     }
 
@@ -246,7 +258,8 @@ impl Rounds {
     fn close(&mut self) {
         for presence in self.present.values_mut() {
             if presence.since <= self.tick.at {
-                self.actions.extend(presence.decide(self.tick, self.slept_through));
+                self.actions
+                    .extend(presence.decide(self.tick, self.slept_through));
             }
             presence.best = None;
             presence.asked = false;
@@ -295,12 +308,18 @@ impl Presence {
             (CameraState::Disconnected, None) => Err(CaptureStatus::Disconnected),
         };
         let subject = Arc::clone(&self.subject);
-        Some(RoundAction::Decide(Box::new(Decision { subject, tick, media_origin: self.media_origin, outcome })))
+        Some(RoundAction::Decide(Box::new(Decision {
+            subject,
+            tick,
+            media_origin: self.media_origin,
+            outcome,
+        })))
     }
 }
 
 fn distance(one: Instant, other: Instant) -> Duration {
-    one.saturating_duration_since(other).max(other.saturating_duration_since(one))
+    one.saturating_duration_since(other)
+        .max(other.saturating_duration_since(one))
 }
 
 #[cfg(test)]

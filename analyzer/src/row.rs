@@ -187,8 +187,10 @@ impl CaptureRow {
 
 /// In whole milliseconds: nobody's clock is better, and every JSON reader takes three digits.
 fn captured_at(tick_utc: OffsetDateTime, tick: Instant, captured: Instant) -> OffsetDateTime {
-    let millis = |time: std::time::Duration| Duration::milliseconds(i64::try_from(time.as_millis()).unwrap_or(0));
-    tick_utc + millis(captured.saturating_duration_since(tick)) - millis(tick.saturating_duration_since(captured))
+    let millis =
+        |time: std::time::Duration| Duration::milliseconds(i64::try_from(time.as_millis()).unwrap_or(0));
+    tick_utc + millis(captured.saturating_duration_since(tick))
+        - millis(tick.saturating_duration_since(captured))
 }
 
 /// A path grammar type as JSON text.
@@ -207,7 +209,9 @@ mod as_text {
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -231,20 +235,30 @@ mod tests {
             .map(|block| block.split("```").next().unwrap_or_default())
             .map(|row| serde_json::from_str(row).expect("the example is a row"))
             .collect();
-        assert_eq!(rows.iter().map(|row| row.status).collect::<Vec<_>>(), [
-            CaptureStatus::Ok,
-            CaptureStatus::CameraOff
-        ]);
+        assert_eq!(
+            rows.iter().map(|row| row.status).collect::<Vec<_>>(),
+            [CaptureStatus::Ok, CaptureStatus::CameraOff]
+        );
         for row in &rows {
             let line: serde_json::Value = serde_json::from_slice(&row.to_line()).expect("JSON");
             for field in line.as_object().expect("an object").keys() {
-                assert!(document.contains(&format!("| `{field}` |")), "{field} is not described");
+                assert!(
+                    document.contains(&format!("| `{field}` |")),
+                    "{field} is not described"
+                );
             }
-            let path = row.path.as_ref().map(|path| path.parse::<seodang_model::CapturePath>());
+            let path = row
+                .path
+                .as_ref()
+                .map(|path| path.parse::<seodang_model::CapturePath>());
             assert!(path.is_none_or(|path| path.is_ok()));
         }
         for status in CaptureStatus::ALL {
-            assert!(document.contains(&format!("| `{}` |", status.as_str())), "{}", status.as_str());
+            assert!(
+                document.contains(&format!("| `{}` |", status.as_str())),
+                "{}",
+                status.as_str()
+            );
         }
     }
 }

@@ -47,14 +47,24 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(root: PathBuf, counters: Arc<Counters>, events: SyncSender<CaptureEvent>) -> Self {
         let (waiting, unsynced) = (VecDeque::new(), BTreeSet::new());
-        Self { root, waiting, unsynced, disk_works: true, counters, events }
+        Self {
+            root,
+            waiting,
+            unsynced,
+            disk_works: true,
+            counters,
+            events,
+        }
     }
 
     /// Stores the picture, then the row. A picture that cannot be stored becomes a row that says `disk`; a row that
     /// cannot be written waits for the disk.
     pub(crate) fn handle_entry(&mut self, entry: Entry) {
         self.write_waiting();
-        let Entry { storage_name, developed: Developed { mut row, picture } } = entry;
+        let Entry {
+            storage_name,
+            developed: Developed { mut row, picture },
+        } = entry;
         if let Some(picture) = picture {
             match self.store(&mut row, &storage_name, &picture) {
                 Ok(()) => return self.written(row),
@@ -117,7 +127,8 @@ impl Store {
 
     fn write_waiting(&mut self) {
         while let Some(row) = self.waiting.pop_front() {
-            let written = RoomFolder::open(&self.root, &row.room).and_then(|folder| folder.append(&row.to_line()));
+            let written =
+                RoomFolder::open(&self.root, &row.room).and_then(|folder| folder.append(&row.to_line()));
             if let Err(error) = written {
                 self.note_failure(&error);
                 self.waiting.push_front(row);
@@ -165,7 +176,9 @@ fn place(folder: &RoomFolder, row: &mut CaptureRow, name: &StorageName, temporar
         row.path = Some(path.to_string());
         folder.note_intent(&row.to_line())?;
         match folder.publish(temporary, &path.file_name()) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && clashes < MOST_CLASHES => clashes += 1,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && clashes < MOST_CLASHES => {
+                clashes += 1
+            }
             published => return published,
         }
     }

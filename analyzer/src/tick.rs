@@ -16,7 +16,10 @@ pub(crate) struct Moment {
 impl Moment {
     /// What the wall clock will show at `at`, if nobody sets it.
     fn wall_at(self, at: Instant) -> Timestamp {
-        let (ahead, behind) = (at.saturating_duration_since(self.at), self.at.saturating_duration_since(at));
+        let (ahead, behind) = (
+            at.saturating_duration_since(self.at),
+            self.at.saturating_duration_since(at),
+        );
         shifted(self.wall, nanos(ahead) - nanos(behind))
     }
 }
@@ -57,7 +60,10 @@ impl TickClock {
         let period = nanos(self.period);
         let named = earliest + (period - earliest.rem_euclid(period)) % period;
         let wait = u64::try_from(named - now.wall.as_nanosecond()).unwrap_or(0);
-        Tick { named: at_nanosecond(named), at: now.at + Duration::from_nanos(wait) }
+        Tick {
+            named: at_nanosecond(named),
+            at: now.at + Duration::from_nanos(wait),
+        }
     }
 
     /// The tick that follows `previous`.
@@ -69,11 +75,22 @@ impl TickClock {
         let whole = (ahead + period / 2).div_euclid(period) * period;
         let rest = ahead - whole;
         let most = (period / 20).min(MOST_MADE_UP);
-        let made_up = if rest.abs() > LARGEST_REST { rest } else { rest.clamp(-most, most) };
+        let made_up = if rest.abs() > LARGEST_REST {
+            rest
+        } else {
+            rest.clamp(-most, most)
+        };
         let magnitude = Duration::from_nanos(u64::try_from(made_up.unsigned_abs()).unwrap_or(0));
         // `rest` is at most half a period, so the subtraction never reaches before `previous`.
-        let at = if made_up >= 0 { even - magnitude } else { even + magnitude };
-        Tick { named: shifted(previous.named, period + whole), at }
+        let at = if made_up >= 0 {
+            even - magnitude
+        } else {
+            even + magnitude
+        };
+        Tick {
+            named: shifted(previous.named, period + whole),
+            at,
+        }
     }
 }
 
@@ -87,7 +104,11 @@ fn at_nanosecond(nanosecond: i128) -> Timestamp {
 
 fn shifted(time: Timestamp, by_nanos: i128) -> Timestamp {
     let by = SignedDuration::from_nanos(i64::try_from(by_nanos).unwrap_or(i64::MAX));
-    time.checked_add(by).unwrap_or(if by_nanos < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    time.checked_add(by).unwrap_or(if by_nanos < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }
 
 #[cfg(test)]
@@ -118,7 +139,10 @@ mod tests {
         assert_eq!(first.named.as_millisecond(), 1_000_010_000);
         assert_eq!(first.at, base + Duration::from_millis(6_300));
         let second = clock.next(first, now);
-        assert_eq!((second.named.as_millisecond(), spacing_ms(first, second)), (1_000_020_000, 10_000));
+        assert_eq!(
+            (second.named.as_millisecond(), spacing_ms(first, second)),
+            (1_000_020_000, 10_000)
+        );
     }
 
     #[test]

@@ -15,7 +15,9 @@ fn decoded(pattern: &str, width: u16, height: u16) -> I420 {
 fn through_jpeg(picture: &I420) -> RgbImage {
     let jpeg = picture.to_jpeg(85).expect("a JPEG");
     let decoder = JpegDecoder::new(std::io::Cursor::new(jpeg)).expect("a JPEG header");
-    image::DynamicImage::from_decoder(decoder).expect("a whole JPEG").into_rgb8()
+    image::DynamicImage::from_decoder(decoder)
+        .expect("a whole JPEG")
+        .into_rgb8()
 }
 
 #[test]
@@ -30,7 +32,12 @@ fn plain_colours_survive_encoder_decoder_and_jpeg() {
         let picture = through_jpeg(&decoded(pattern, 320, 180));
         assert_eq!(picture.dimensions(), (320, 180));
         for pixel in picture.pixels() {
-            let off = pixel.0.iter().zip(colour).map(|(is, should)| is.abs_diff(should)).max();
+            let off = pixel
+                .0
+                .iter()
+                .zip(colour)
+                .map(|(is, should)| is.abs_diff(should))
+                .max();
             assert!(off <= Some(4), "{pattern}: {pixel:?}");
         }
     }
@@ -39,7 +46,15 @@ fn plain_colours_survive_encoder_decoder_and_jpeg() {
 #[test]
 fn colour_bars_are_where_they_belong_at_sizes_with_padded_strides() {
     // 7 bars, left to right, in 75 % colours (SMPTE).
-    let bars = [[191, 191, 191], [191, 191, 0], [0, 191, 191], [0, 191, 0], [191, 0, 191], [191, 0, 0], [0, 0, 191]];
+    let bars = [
+        [191, 191, 191],
+        [191, 191, 0],
+        [0, 191, 191],
+        [0, 191, 0],
+        [191, 0, 191],
+        [191, 0, 0],
+        [0, 0, 191],
+    ];
     for (width, height) in [(640, 480), (322, 182), (178, 98), (35, 33)] {
         let picture = through_jpeg(&decoded("smpte75", width, height));
         assert_eq!(picture.dimensions(), (u32::from(width), u32::from(height)));
@@ -50,8 +65,15 @@ fn colour_bars_are_where_they_belong_at_sizes_with_padded_strides() {
             let x = u32::from(width) * (2 * u32::try_from(index).expect("small") + 1) / 14;
             for y in [8, u32::from(height) / 3, u32::from(height) / 2] {
                 let pixel = picture.get_pixel(x, y).0;
-                let off = pixel.iter().zip(colour).map(|(is, should)| is.abs_diff(*should)).max();
-                assert!(off <= Some(8), "{width}x{height} bar {index} row {y}: {pixel:?} for {colour:?}");
+                let off = pixel
+                    .iter()
+                    .zip(colour)
+                    .map(|(is, should)| is.abs_diff(*should))
+                    .max();
+                assert!(
+                    off <= Some(8),
+                    "{width}x{height} bar {index} row {y}: {pixel:?} for {colour:?}"
+                );
             }
         }
     }
@@ -91,6 +113,9 @@ fn garbage_behind_a_good_header_neither_hangs_nor_panics() {
 #[test]
 fn a_size_other_than_the_header_s_is_refused() {
     let data = keyframe("smpte", 320, 180);
-    let other = FrameSize { width: 640, height: 360 };
+    let other = FrameSize {
+        width: 640,
+        height: 360,
+    };
     assert!(decode(&data, other).is_err());
 }

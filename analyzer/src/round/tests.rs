@@ -22,8 +22,17 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let start = Instant::now() + Duration::from_secs(100_000);
-        let now = Moment { at: start, wall: Timestamp::from_millisecond(START_MS).expect("in range") };
-        Self { rounds: Rounds::new(PERIOD, now), start, jump_ms: 0, wishes: Vec::new(), rows: Vec::new() }
+        let now = Moment {
+            at: start,
+            wall: Timestamp::from_millisecond(START_MS).expect("in range"),
+        };
+        Self {
+            rounds: Rounds::new(PERIOD, now),
+            start,
+            jump_ms: 0,
+            wishes: Vec::new(),
+            rows: Vec::new(),
+        }
     }
 
     fn at(&self, t: u64) -> Instant {
@@ -51,8 +60,15 @@ impl Scene {
     /// A key frame captured at `t`, named by it.
     fn keyframe(&mut self, number: u128, t: u64) {
         let zero = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let arrival = Arrival { at: self.at(t), wall: zero + Duration::from_millis(t) };
-        self.rounds.handle_keyframe(participant(number), frame(vec![], zero, Duration::from_millis(t)), arrival);
+        let arrival = Arrival {
+            at: self.at(t),
+            wall: zero + Duration::from_millis(t),
+        };
+        self.rounds.handle_keyframe(
+            participant(number),
+            frame(vec![], zero, Duration::from_millis(t)),
+            arrival,
+        );
         self.collect(t);
     }
 
@@ -203,12 +219,19 @@ fn who_leaves_after_the_tick_has_a_row_and_who_leaves_before_has_none() {
     scene.leave(3, 10_100);
     scene.enter(5, 10_200, CameraState::On);
     scene.pass(10_200, 12_000);
-    let rows: Vec<_> = scene.rows.iter().map(|(who, _, outcome)| (*who, *outcome)).collect();
-    assert_eq!(rows, [
-        (participant(2), Ok(9_990)),
-        (participant(3), Err(CaptureStatus::Disconnected)),
-        (participant(4), Err(CaptureStatus::NoKeyframe)),
-    ]);
+    let rows: Vec<_> = scene
+        .rows
+        .iter()
+        .map(|(who, _, outcome)| (*who, *outcome))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            (participant(2), Ok(9_990)),
+            (participant(3), Err(CaptureStatus::Disconnected)),
+            (participant(4), Err(CaptureStatus::NoKeyframe)),
+        ]
+    );
 }
 
 #[test]
@@ -220,7 +243,11 @@ fn rounds_slept_through_are_missed_ticks() {
     scene.time(35_000);
     assert_eq!(scene.rows.len(), 6);
     for (who, _, outcome) in &scene.rows {
-        let expected = if *who == participant(1) { CaptureStatus::MissedTick } else { CaptureStatus::CameraOff };
+        let expected = if *who == participant(1) {
+            CaptureStatus::MissedTick
+        } else {
+            CaptureStatus::CameraOff
+        };
         assert_eq!(*outcome, Err(expected));
     }
 }
@@ -233,9 +260,23 @@ fn a_clock_set_by_an_hour_loses_and_doubles_no_row() {
         scene.pass(0, 24_000);
         scene.jump_ms = jump_ms;
         scene.pass(24_020, 62_000);
-        let ticks: Vec<_> = scene.rows.iter().map(|(_, tick, _)| tick - START_MS - 9_999).collect();
+        let ticks: Vec<_> = scene
+            .rows
+            .iter()
+            .map(|(_, tick, _)| tick - START_MS - 9_999)
+            .collect();
         let jumped = |tick| tick + jump_ms;
-        assert_eq!(ticks, [0, 10_000, jumped(20_000), jumped(30_000), jumped(40_000), jumped(50_000)]);
+        assert_eq!(
+            ticks,
+            [
+                0,
+                10_000,
+                jumped(20_000),
+                jumped(30_000),
+                jumped(40_000),
+                jumped(50_000)
+            ]
+        );
     }
 }
 
