@@ -175,10 +175,9 @@ impl Driver {
         let most_running = self.pool.current_num_threads();
         while self.work.running.len() < most_running {
             let running = &self.work.running;
-            let free = |decision: &Box<Decision>| !running.contains(&decision.subject.participant);
-            let Some(next) = self.work.waiting.iter().position(free) else {
-                return;
-            };
+            let mut waiting = self.work.waiting.iter();
+            let next = waiting.position(|decision| !running.contains(&decision.subject.participant));
+            let Some(next) = next else { return };
             let Some(decision) = self.work.waiting.remove(next) else {
                 return;
             };

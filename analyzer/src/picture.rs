@@ -40,7 +40,7 @@ pub struct Statistics {
 
 /// Mean luma of 32 x 24 blocks, for comparing pictures of any sizes.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Thumbnail([f64; COLUMNS * ROWS]);
+pub(crate) struct Thumbnail(Vec<f64>);
 
 const COLUMNS: usize = 32;
 const ROWS: usize = 24;
@@ -124,7 +124,11 @@ impl Thumbnail {
             }
         }
         // Pictures narrower than the grid leave blocks empty, in both pictures alike if they have the same size.
-        Self(sums.map(|(sum, count)| f64::from(sum) / f64::from(count.max(1))))
+        Self(
+            sums.iter()
+                .map(|(sum, count)| f64::from(*sum) / f64::from((*count).max(1)))
+                .collect(),
+        )
     }
 
     fn difference(&self, other: &Self) -> f64 {

@@ -119,3 +119,18 @@ fn a_size_other_than_the_header_s_is_refused() {
     };
     assert!(decode(&data, other).is_err());
 }
+
+#[test]
+fn a_frame_that_lacks_even_one_byte_gives_no_picture_and_no_wait() {
+    let whole = keyframe("smpte", 320, 180);
+    let started = std::time::Instant::now();
+    for length in [whole.len() / 2, whole.len() * 9 / 10, whole.len() - 1] {
+        let cut = whole.slice(..length);
+        let size = header::check(&cut).expect("the first partition is whole");
+        assert!(
+            matches!(decode(&cut, size), Err(DecodeError::NoPicture)),
+            "{length}"
+        );
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(3));
+}
