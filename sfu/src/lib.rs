@@ -10,6 +10,7 @@ mod event;
 mod handle;
 mod room;
 mod sink;
+mod transport;
 
 pub use config::SfuConfig;
 pub use error::{OfferError, SfuError};
