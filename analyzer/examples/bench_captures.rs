@@ -116,7 +116,6 @@ fn subject(number: u128) -> Subject {
         display_name,
         role: Role::Student,
         consent_version: 1,
-        joined_at: SystemTime::now(),
     }
 }
 

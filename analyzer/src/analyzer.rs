@@ -80,9 +80,6 @@ const ROUND_OVER: Duration = Duration::from_millis(200);
 const DISK_RETRY: Duration = Duration::from_secs(2);
 /// More decoding threads than this gain nothing: a class of 30 takes 0.2 s on four.
 const MOST_DECODING_THREADS: usize = 4;
-/// How long `enter` may come after the joining it tells of; a larger distance means that the clock was set.
-const LATEST_ENTER: Duration = Duration::from_secs(3);
-
 impl Analyzer {
     /// Starts the threads. Whatever an earlier run left unfinished is mended before the first row is written.
     ///
@@ -197,17 +194,12 @@ impl Analyzer {
 }
 
 impl AnalyzerHandle {
-    /// A participant who consented may be pictured. Entering again changes the description, and nothing else.
+    /// A participant who consented may be pictured from this instant on; a picture taken before it is never used, even
+    /// if it arrives later. Entering again changes the description, and nothing else.
     pub fn enter(&self, subject: Subject) {
-        let age = SystemTime::now()
-            .duration_since(subject.joined_at)
-            .unwrap_or_default()
-            .min(LATEST_ENTER);
-        let now = Instant::now();
-        let since = now.checked_sub(age).unwrap_or(now);
         self.send(Command::Enter {
             subject: Box::new(subject),
-            since,
+            since: Instant::now(),
         });
     }
 

@@ -39,7 +39,6 @@ pub(crate) fn subject(number: u128, name: &str) -> Subject {
         display_name,
         role: Role::Student,
         consent_version: 1,
-        joined_at: SystemTime::now(),
     }
 }
 

@@ -143,7 +143,9 @@ impl Rounds {
             return;
         };
         let (captured, clock) = presence.frame_clock.handle_frame(&frame, arrival);
-        let in_window = captured + WINDOW_BEFORE >= tick.at && captured <= tick.at + WINDOW_AFTER;
+        let in_window = captured >= presence.since
+            && captured + WINDOW_BEFORE >= tick.at
+            && captured <= tick.at + WINDOW_AFTER;
         if presence.camera != CameraState::On || presence.decided || !in_window {
             return;
         }

@@ -1,7 +1,5 @@
 //! Whom pictures are taken of, and what their camera does.
 
-use std::time::SystemTime;
-
 use seodang_model::{DisplayName, LessonFolder, LessonId, ParticipantId, Role, RoomNumber, StorageName};
 
 /// A participant who consented to captures. Who did not never becomes a `Subject`.
@@ -23,8 +21,6 @@ pub struct Subject {
     pub role: Role,
     /// Version of the consent text that was agreed to.
     pub consent_version: u32,
-    /// Since when pictures may be taken: joining, or the consent if it came later.
-    pub joined_at: SystemTime,
 }
 
 /// What is known of a participant's camera; decides the reason in rows without a picture.

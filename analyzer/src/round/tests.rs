@@ -195,6 +195,17 @@ fn a_camera_switched_off_before_the_tick_leaves_no_stale_picture() {
 }
 
 #[test]
+fn a_picture_from_before_the_consent_is_never_used() {
+    let mut scene = Scene::new();
+    scene.pass(0, 9_800);
+    scene.enter(1, 9_900, CameraState::On);
+    // Taken before, assembled and handed over after.
+    scene.keyframe(1, 9_880);
+    scene.pass(9_900, 12_000);
+    assert_eq!(scene.outcomes(), [Err(CaptureStatus::NoKeyframe)]);
+}
+
+#[test]
 fn a_private_talk_that_begins_within_the_round_leaves_no_picture() {
     let mut scene = Scene::new();
     scene.enter(1, 0, CameraState::On);
