@@ -1,6 +1,45 @@
-//! Writes one webm for each participant.
+//! Writes one webm for each participant and kind of recording, and mends what a crash left.
+//!
+//! Knows frames, the lesson clock and the disk; must know neither the SFU nor sockets nor who consented to what:
+//! whoever opens a recording says by that that it may be made. Read [`RecordingWriter`] first.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use seodang_model::MediaKind;
+//! use seodang_recorder::{Recorder, RecorderConfig, RecordingInfo};
+//! use seodang_rtp::Frame;
+//!
+//! fn record(info: RecordingInfo, sounds: Vec<Frame>) -> Result<(), Box<dyn std::error::Error>> {
+//!     let recorder = Recorder::start(RecorderConfig { root: "data/recordings".into() })?;
+//!     let mut writer = recorder.open(info)?;
+//!     writer.set_sending(MediaKind::Audio, true, Duration::ZERO);
+//!     for sound in sounds {
+//!         writer.write(MediaKind::Audio, &sound);
+//!         writer.tick(sound.at);
+//!     }
+//!     writer.finish().wait(Duration::from_secs(5))?;
+//!     Ok(())
+//! }
+//! ```
 
 mod backlog;
+mod clerk;
+mod closing;
+mod error;
+mod files;
 mod fill;
+mod manifest;
 mod opus;
+mod part;
+mod pipeline;
+mod recorder;
 mod vp8;
+mod webm;
+mod writer;
+
+pub use closing::{FinishError, FinishedPart, PendingFinish};
+pub use error::RecorderError;
+pub use manifest::{FileEntry, FileState, Gap, GapReason, LessonManifest, ParticipantEntry};
+pub use part::{LessonPlace, PartState};
+pub use recorder::{Recorder, RecorderConfig, RecordingInfo, check_framework};
+pub use writer::{RecordingStatus, RecordingWriter};
