@@ -95,8 +95,11 @@ impl Closing {
         }
         self.status.truncated = self.note.state == PartState::Truncated;
         self.status.bytes = self.file.metadata().map_or(0, |metadata| metadata.len());
-        // Lets go of the lock on the file before anybody hears of the end.
-        drop(self.file);
+        // Before anybody hears of the end: whoever finishes the lesson must find the part free. The clerk may hold
+        // the file a moment longer.
+        if let Err(error) = self.file.unlock() {
+            warn!(error = &error as &dyn std::error::Error, "a recording stays locked");
+        }
         // Nobody may be waiting any more.
         let _ = done.send(FinishedPart { state: self.note.state, status: self.status });
     }

@@ -33,6 +33,9 @@ pub enum RecorderError {
     /// A manifest or note on disk cannot be read.
     #[error("a manifest cannot be read")]
     Manifest(#[source] serde_json::Error),
+    /// A file does not begin like a recording.
+    #[error("not a recording")]
+    NotWebm,
     /// A recording of the lesson is still being written.
     #[error("the lesson is still being recorded")]
     StillRecording,

@@ -23,23 +23,33 @@
 //! ```
 
 mod backlog;
+mod chat;
 mod clerk;
 mod closing;
+mod discard;
 mod error;
 mod files;
 mod fill;
+mod finish;
 mod manifest;
 mod opus;
 mod part;
 mod pipeline;
 mod recorder;
+mod recover;
+mod remux;
+mod settle;
 mod vp8;
 mod webm;
 mod writer;
 
+pub use chat::ChatLine;
 pub use closing::{FinishError, FinishedPart, PendingFinish};
+pub use discard::{discard, erase_discarded};
 pub use error::RecorderError;
+pub use finish::{LessonSummary, finish_lesson};
 pub use manifest::{FileEntry, FileState, Gap, GapReason, LessonManifest, ParticipantEntry};
 pub use part::{LessonPlace, PartState};
 pub use recorder::{Recorder, RecorderConfig, RecordingInfo, check_framework};
+pub use recover::{RecoverReport, recover, recover_lesson};
 pub use writer::{RecordingStatus, RecordingWriter};

@@ -13,8 +13,8 @@ pub struct LessonManifest {
     pub schema: u32,
     /// The room's number.
     pub room: RoomNumber,
-    /// The lesson.
-    pub lesson: LessonId,
+    /// The lesson; `null` only when a crash took that knowledge along.
+    pub lesson: Option<LessonId>,
     /// The worst state of any file: `finished`, `recovered`, and so on.
     pub state: FileState,
     /// When the lesson began: zero of the lesson clock.

@@ -51,6 +51,9 @@ pub(crate) struct PartNote {
     pub(crate) gaps: Vec<Gap>,
     pub(crate) dropped_video_frames: u64,
     pub(crate) dropped_audio_packets: u64,
+    /// Whether it speaks for all parts, which were joined.
+    #[serde(default)]
+    pub(crate) joined: bool,
 }
 
 /// How far a part has come.
@@ -89,6 +92,7 @@ impl PartNote {
             gaps: entry.gaps.clone(),
             dropped_video_frames: entry.dropped_video_frames,
             dropped_audio_packets: entry.dropped_audio_packets,
+            joined: false,
         }
     }
 

@@ -93,6 +93,7 @@ impl Recorder {
             gaps: Vec::new(),
             dropped_video_frames: 0,
             dropped_audio_packets: 0,
+            joined: false,
         };
         let started = file
             .try_lock()
