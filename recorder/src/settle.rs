@@ -209,13 +209,10 @@ impl Work<'_> {
         }
         match scan(&file) {
             Ok(scan) if scan.has_media() => Ok(Opened::Sound(Sound { part, file, scan })),
-            Ok(_) => {
-                remove(&path)?;
-                Ok(Opened::Nothing)
-            }
-            Err(RecorderError::NotWebm) => {
-                let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-                if bytes < SMALLEST_HEAD_BYTES {
+            Ok(_) | Err(RecorderError::NotWebm) => {
+                let bytes = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
+                let begun = self.notes.get(&part).is_some_and(|note| note.offset_ms.is_some());
+                if bytes < SMALLEST_HEAD_BYTES || (!begun && bytes < SMALLEST_MEDIA_BYTES) {
                     remove(&path)?;
                 } else {
                     self.put_aside(part, &path, &file)?;
@@ -422,3 +419,5 @@ fn largest(sizes: impl Iterator<Item = FrameSize>) -> Option<FrameSize> {
 
 /// A file without even a whole header holds no media: EBML header, segment, info and tracks take more.
 const SMALLEST_HEAD_BYTES: u64 = 64;
+/// The headers of a file into which no frame was written stay below this.
+const SMALLEST_MEDIA_BYTES: u64 = 1_024;

@@ -264,7 +264,8 @@ impl Head {
             while let Some((id, value)) = take_element(&mut entry) {
                 match id {
                     TRACK_NUMBER => number = Some(unsigned(value)),
-                    CODEC_ID => codec = value,
+                    // Strings may be padded with zeros (RFC 8794 section 7.4); `webmmux` does.
+                    CODEC_ID => codec = value.split(|byte| *byte == 0).next().unwrap_or_default(),
                     _ => {}
                 }
             }
@@ -343,7 +344,7 @@ mod tests {
         let duration = if finished { master(&[0x44, 0x89], &1_040_f64.to_be_bytes()) } else { Vec::new() };
         let info = master(&[0x15, 0x49, 0xa9, 0x66], &[master(&[0x2a, 0xd7, 0xb1], &[0x0f, 0x42, 0x40]), duration].concat());
         let track = |number: u8, codec: &[u8]| master(&[0xae], &[master(&[0xd7], &[number]), master(&[0x86], codec)].concat());
-        let tracks = master(&[0x16, 0x54, 0xae, 0x6b], &[track(1, b"V_VP8"), track(2, b"A_OPUS")].concat());
+        let tracks = master(&[0x16, 0x54, 0xae, 0x6b], &[track(1, b"V_VP8\0"), track(2, b"A_OPUS")].concat());
         let unknown = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         let mut file = [
             master(&[0x1a, 0x45, 0xdf, 0xa3], &[]),
