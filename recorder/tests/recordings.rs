@@ -4,6 +4,8 @@
 mod class;
 #[path = "recordings/media.rs"]
 mod media;
+#[path = "recordings/repeats.rs"]
+mod repeats;
 #[path = "recordings/probe.rs"]
 mod probe;
 
