@@ -43,9 +43,15 @@ mod tests {
         let mut backlog = Backlog::default();
         let video = MediaKind::Video;
         assert!(backlog.admits(video, false, Backlog::VIDEO_BYTES - 1));
-        assert!(!backlog.admits(video, true, Backlog::VIDEO_BYTES), "not even a key frame");
+        assert!(
+            !backlog.admits(video, true, Backlog::VIDEO_BYTES),
+            "not even a key frame"
+        );
         assert!(!backlog.admits(video, false, 0), "never a delta in between");
-        assert!(!backlog.admits(video, true, Backlog::VIDEO_BYTES - 1), "no room to go on");
+        assert!(
+            !backlog.admits(video, true, Backlog::VIDEO_BYTES - 1),
+            "no room to go on"
+        );
         assert!(backlog.admits(video, true, 1_000));
         assert!(backlog.admits(video, false, 2_000));
     }

@@ -24,7 +24,10 @@ pub struct ChatLine {
 }
 
 /// `chat.vtt` and `chat.jsonl`, with the lines of `consenting` participants only.
-pub(crate) fn render(lines: &[ChatLine], consenting: &BTreeSet<ParticipantId>) -> Result<(String, String), serde_json::Error> {
+pub(crate) fn render(
+    lines: &[ChatLine],
+    consenting: &BTreeSet<ParticipantId>,
+) -> Result<(String, String), serde_json::Error> {
     #[derive(Serialize)]
     struct Row<'a> {
         at_ms: u64,
@@ -71,7 +74,13 @@ fn escaped(text: &str) -> String {
 
 fn timestamp(at: Duration) -> String {
     let seconds = at.as_secs();
-    format!("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, at.subsec_millis())
+    format!(
+        "{:02}:{:02}:{:02}.{:03}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        at.subsec_millis()
+    )
 }
 
 /// How long a line is shown over a recording.
@@ -97,10 +106,16 @@ mod tests {
     fn markup_and_line_breaks_in_chat_stay_text() {
         let lines = [line(1, "a <b> & --> c\n\nNOTE\r\nd")];
         let (vtt, jsonl) = render(&lines, &BTreeSet::from([ParticipantId::from_bits(1)])).expect("text");
-        assert_eq!(vtt, "WEBVTT\n\n01:02:05.042 --> 01:02:10.042\n<v 민수 &lt;3&gt;>a &lt;b&gt; &amp; --&gt; c  NOTE  d\n");
+        assert_eq!(
+            vtt,
+            "WEBVTT\n\n01:02:05.042 --> 01:02:10.042\n<v 민수 &lt;3&gt;>a &lt;b&gt; &amp; --&gt; c  NOTE  d\n"
+        );
         let row: serde_json::Value = serde_json::from_str(&jsonl).expect("one object in a line");
         assert_eq!(row["text"], "a <b> & --> c\n\nNOTE\r\nd");
-        assert_eq!((&row["at_ms"], &row["sent_at"]), (&3_725_042.into(), &"2026-11-21T01:02:03.5Z".into()));
+        assert_eq!(
+            (&row["at_ms"], &row["sent_at"]),
+            (&3_725_042.into(), &"2026-11-21T01:02:03.5Z".into())
+        );
     }
 
     #[test]

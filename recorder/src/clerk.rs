@@ -64,7 +64,11 @@ impl ClerkHandle {
 
 impl NoteFile {
     pub(crate) fn new(folder: PathBuf, path: RecordingPath) -> Self {
-        Self { folder, path, written: Mutex::new(0) }
+        Self {
+            folder,
+            path,
+            written: Mutex::new(0),
+        }
     }
 
     /// Writes the note unless a later one is on disk.
@@ -82,10 +86,15 @@ fn work(jobs: &Receiver<Work>) {
     for job in jobs {
         let result = match job {
             Work::Note(file, number, note) => file.write(number, &note),
-            Work::Sync(file) => file.sync_data().map_err(RecorderError::disk("syncing a recording")),
+            Work::Sync(file) => file
+                .sync_data()
+                .map_err(RecorderError::disk("syncing a recording")),
         };
         if let Err(error) = result {
-            warn!(error = &error as &dyn std::error::Error, "the disk refuses what secures a recording");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the disk refuses what secures a recording"
+            );
         }
     }
 }

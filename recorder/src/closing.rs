@@ -65,9 +65,14 @@ pub(crate) struct Closing {
 impl Closing {
     pub(crate) fn start(self) -> PendingFinish {
         let (sender, receiver) = sync_channel(1);
-        let started = thread::Builder::new().name("recorder-closing".to_owned()).spawn(move || self.run(&sender));
+        let started = thread::Builder::new()
+            .name("recorder-closing".to_owned())
+            .spawn(move || self.run(&sender));
         if let Err(error) = started {
-            error!(error = &error as &dyn std::error::Error, "a recording cannot be finished");
+            error!(
+                error = &error as &dyn std::error::Error,
+                "a recording cannot be finished"
+            );
         }
         PendingFinish(receiver)
     }
@@ -88,19 +93,31 @@ impl Closing {
             self.note.state = PartState::Finished;
         }
         if let Err(error) = self.file.sync_all() {
-            warn!(error = &error as &dyn std::error::Error, "a recording may not survive a power cut");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "a recording may not survive a power cut"
+            );
         }
         if let Err(error) = self.note_file.write(self.note_number, &self.note) {
-            warn!(error = &error as &dyn std::error::Error, "the note of a recording could not be written");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the note of a recording could not be written"
+            );
         }
         self.status.truncated = self.note.state == PartState::Truncated;
         self.status.bytes = self.file.metadata().map_or(0, |metadata| metadata.len());
         // Before anybody hears of the end: whoever finishes the lesson must find the part free. The clerk may hold
         // the file a moment longer.
         if let Err(error) = self.file.unlock() {
-            warn!(error = &error as &dyn std::error::Error, "a recording stays locked");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "a recording stays locked"
+            );
         }
         // Nobody may be waiting any more.
-        let _ = done.send(FinishedPart { state: self.note.state, status: self.status });
+        let _ = done.send(FinishedPart {
+            state: self.note.state,
+            status: self.status,
+        });
     }
 }

@@ -24,7 +24,12 @@ pub fn discard(root: &Path, place: &LessonPlace, now: OffsetDateTime) -> Result<
     for entry in fs::read_dir(&folder).map_err(doing("reading a folder"))? {
         let entry = entry.map_err(doing("reading a folder"))?;
         let is_part = entry.file_name().to_string_lossy().ends_with(".part");
-        if is_part && matches!(open(&entry.path()).map(|file| file.try_lock()), Ok(Err(fs::TryLockError::WouldBlock))) {
+        if is_part
+            && matches!(
+                open(&entry.path()).map(|file| file.try_lock()),
+                Ok(Err(fs::TryLockError::WouldBlock))
+            )
+        {
             return Err(RecorderError::StillRecording);
         }
     }
@@ -44,7 +49,9 @@ pub fn discard(root: &Path, place: &LessonPlace, now: OffsetDateTime) -> Result<
             Err(error) => return Err(doing("putting a lesson aside")(error)),
         }
     }
-    Err(doing("putting a lesson aside")(io::ErrorKind::AlreadyExists.into()))
+    Err(doing("putting a lesson aside")(
+        io::ErrorKind::AlreadyExists.into(),
+    ))
 }
 
 /// Erases what was put aside before `before`; how many lessons that were.
@@ -63,7 +70,9 @@ pub fn erase_discarded(root: &Path, before: OffsetDateTime) -> Result<usize, Rec
     for entry in entries {
         let entry = entry.map_err(doing("reading a folder"))?;
         let name = entry.file_name();
-        let discarded_at = name.to_str().and_then(|name| name.split_once('_')?.0.parse::<i64>().ok());
+        let discarded_at = name
+            .to_str()
+            .and_then(|name| name.split_once('_')?.0.parse::<i64>().ok());
         if discarded_at.is_some_and(|seconds| seconds < before.unix_timestamp()) {
             // Never follows links.
             fs::remove_dir_all(entry.path()).map_err(doing("erasing a lesson"))?;
@@ -92,18 +101,32 @@ mod tests {
     fn a_discarded_lesson_is_gone_at_once_and_erased_when_its_time_has_come() {
         let root = tempfile::tempdir().expect("a folder");
         let now = datetime!(2026-11-21 10:00 UTC);
-        let place = LessonPlace { room: "7b".parse().expect("a number"), folder: LessonFolder::of(now) };
+        let place = LessonPlace {
+            room: "7b".parse().expect("a number"),
+            folder: LessonFolder::of(now),
+        };
         let folder = place.path(root.path());
         fs::create_dir_all(&folder).expect("a lesson");
         let part = reserve(&folder.join("민수.webm.part")).expect("a part");
         part.try_lock().expect("ours");
-        assert!(matches!(discard(root.path(), &place, now), Err(RecorderError::StillRecording)));
+        assert!(matches!(
+            discard(root.path(), &place, now),
+            Err(RecorderError::StillRecording)
+        ));
         drop(part);
         discard(root.path(), &place, now).expect("put aside");
         assert!(!folder.exists());
         discard(root.path(), &place, now).expect("nothing left to do");
         assert_eq!(erase_discarded(root.path(), now).expect("too early"), 0);
-        assert_eq!(erase_discarded(root.path(), now + Duration::HOUR).expect("erased"), 1);
-        assert_eq!(fs::read_dir(root.path().join(DISCARDED)).expect("a folder").count(), 0);
+        assert_eq!(
+            erase_discarded(root.path(), now + Duration::HOUR).expect("erased"),
+            1
+        );
+        assert_eq!(
+            fs::read_dir(root.path().join(DISCARDED))
+                .expect("a folder")
+                .count(),
+            0
+        );
     }
 }

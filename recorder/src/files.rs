@@ -23,12 +23,22 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), RecorderError> {
 /// Refuses anything but a true folder.
 pub(crate) fn check_folder(path: &Path) -> Result<(), RecorderError> {
     let metadata = fs::symlink_metadata(path).map_err(RecorderError::disk("looking at a folder"))?;
-    if metadata.is_dir() { Ok(()) } else { Err(RecorderError::NotAFolder(path.to_owned())) }
+    if metadata.is_dir() {
+        Ok(())
+    } else {
+        Err(RecorderError::NotAFolder(path.to_owned()))
+    }
 }
 
 /// A file of our own that did not exist before (0600, `O_EXCL`, `O_NOFOLLOW`).
 pub(crate) fn reserve(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(no_follow()).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(no_follow())
+        .open(path)
 }
 
 /// An existing file, never through a link.
@@ -53,7 +63,10 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), RecorderErr
         _ => {}
     }
     let mut file = reserve(&temporary).map_err(doing("making a file"))?;
-    let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // Best effort: the space may be what is missing.
         let _ = fs::remove_file(&temporary);
@@ -72,8 +85,12 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, R
         Err(error) => return Err(RecorderError::disk("opening a manifest")(error)),
     };
     let mut text = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut text).map_err(RecorderError::disk("reading a manifest"))?;
-    serde_json::from_slice(&text).map(Some).map_err(RecorderError::Manifest)
+    file.take(MOST_BYTES)
+        .read_to_end(&mut text)
+        .map_err(RecorderError::disk("reading a manifest"))?;
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(RecorderError::Manifest)
 }
 
 /// Gives a file its final name; fails with `AlreadyExists` rather than replace one.
@@ -90,13 +107,17 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes renames and removals in a folder last through a power cut.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), RecorderError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(RecorderError::disk("syncing a folder"))
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(RecorderError::disk("syncing a folder"))
 }
 
 /// Removes a file that may be gone already.
 pub(crate) fn remove(path: &Path) -> Result<(), RecorderError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RecorderError::disk("removing a file")(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(RecorderError::disk("removing a file")(error))
+        }
         _ => Ok(()),
     }
 }
@@ -110,7 +131,11 @@ pub(crate) struct Hashing<R> {
 
 impl<R: Read> Hashing<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, hash: Sha256::new(), bytes: 0 }
+        Self {
+            input,
+            hash: Sha256::new(),
+            bytes: 0,
+        }
     }
 
     /// Reads what is left; the number of bytes and the hash of everything, in hexadecimal.
@@ -150,8 +175,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("민수 1.webm.part");
         let file = reserve(&path).expect("a fresh name");
-        assert_eq!(file.metadata().expect("metadata").permissions().mode() & 0o777, 0o600);
-        assert_eq!(reserve(&path).map(|_| ()).map_err(|error| error.kind()), Err(io::ErrorKind::AlreadyExists));
+        assert_eq!(
+            file.metadata().expect("metadata").permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            reserve(&path).map(|_| ()).map_err(|error| error.kind()),
+            Err(io::ErrorKind::AlreadyExists)
+        );
         let link = folder.path().join("link");
         symlink(folder.path().join("elsewhere"), &link).expect("a link");
         assert!(reserve(&link).is_err() && open(&link).is_err());
@@ -161,8 +192,13 @@ mod tests {
     fn renaming_never_replaces() {
         let folder = tempfile::tempdir().expect("a folder");
         let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
-        fs::write(&one, "1").and_then(|()| fs::write(&two, "2")).expect("two files");
-        assert_eq!(rename_new(&one, &two).map_err(|error| error.kind()), Err(io::ErrorKind::AlreadyExists));
+        fs::write(&one, "1")
+            .and_then(|()| fs::write(&two, "2"))
+            .expect("two files");
+        assert_eq!(
+            rename_new(&one, &two).map_err(|error| error.kind()),
+            Err(io::ErrorKind::AlreadyExists)
+        );
         assert_eq!(fs::read_to_string(&two).expect("still there"), "2");
         fs::remove_file(&two).expect("removed");
         rename_new(&one, &two).expect("a free name");
@@ -176,8 +212,13 @@ mod tests {
         symlink("/tmp", &link).expect("a link");
         assert!(matches!(make_folder(&link), Err(RecorderError::NotAFolder(_))));
         let room = folder.path().join("방");
-        make_folder(&room).and_then(|()| make_folder(&room)).expect("made, then found");
-        assert_eq!(fs::metadata(&room).expect("a folder").permissions().mode() & 0o777, 0o700);
+        make_folder(&room)
+            .and_then(|()| make_folder(&room))
+            .expect("made, then found");
+        assert_eq!(
+            fs::metadata(&room).expect("a folder").permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
@@ -185,6 +226,9 @@ mod tests {
         let hashing = Hashing::new(&b"abc"[..]);
         let (bytes, hash) = hashing.finish().expect("read");
         assert_eq!(bytes, 3);
-        assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            hash,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

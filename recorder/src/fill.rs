@@ -79,11 +79,19 @@ impl Fill {
                 shows_picture: false,
                 last: None,
                 since: Duration::ZERO,
-                size: FrameSize { width: 640, height: 360 },
+                size: FrameSize {
+                    width: 640,
+                    height: 360,
+                },
                 black: None,
                 repeat: None,
             },
-            audio: Audio { sending: false, stopped_at: Duration::ZERO, last: None, end: Duration::ZERO },
+            audio: Audio {
+                sending: false,
+                stopped_at: Duration::ZERO,
+                last: None,
+                end: Duration::ZERO,
+            },
             begun: false,
             away: false,
         }
@@ -235,7 +243,13 @@ impl Video {
     fn push(&mut self, at: Duration, data: Bytes, keyframe: bool, real: bool, out: &mut Vec<Piece>) {
         self.last = Some(at);
         self.since = self.since.max(at);
-        out.push(Piece { kind: MediaKind::Video, at, data, keyframe, real });
+        out.push(Piece {
+            kind: MediaKind::Video,
+            at,
+            data,
+            keyframe,
+            real,
+        });
     }
 }
 
@@ -274,7 +288,13 @@ impl Audio {
         let at = self.last.map_or(at, |last| at.max(last + MOMENT));
         self.last = Some(at);
         self.end = at + SILENCE_DURATION;
-        out.push(Piece { kind: MediaKind::Audio, at, data: SILENCE, keyframe: true, real: false });
+        out.push(Piece {
+            kind: MediaKind::Audio,
+            at,
+            data: SILENCE,
+            keyframe: true,
+            real: false,
+        });
     }
 }
 
@@ -298,7 +318,10 @@ mod tests {
     use super::*;
     use crate::vp8::keyframe_size;
 
-    const SIZE: FrameSize = FrameSize { width: 320, height: 180 };
+    const SIZE: FrameSize = FrameSize {
+        width: 320,
+        height: 180,
+    };
 
     #[test]
     fn nothing_is_written_before_the_first_real_frame() {
@@ -314,7 +337,10 @@ mod tests {
         let (mut fill, mut out) = (Fill::new(), Vec::new());
         fill.set_sending(MediaKind::Audio, true, ms(0), &mut out);
         for at in (1_000..2_000).step_by(20) {
-            assert_eq!(fill.write(MediaKind::Audio, &sound(at), &mut out), Verdict::Written);
+            assert_eq!(
+                fill.write(MediaKind::Audio, &sound(at), &mut out),
+                Verdict::Written
+            );
             fill.begin_at(ms(1_000));
             fill.tick(ms(at + 20), &mut out);
         }
@@ -322,7 +348,13 @@ mod tests {
         let places: Vec<_> = black.iter().map(|piece| piece.at).collect();
         assert_eq!(places, [1_000, 1_200, 1_400, 1_600, 1_800].map(ms));
         assert!(black.iter().all(|piece| piece.keyframe && !piece.real));
-        assert_eq!(keyframe_size(&black[0].data), Some(FrameSize { width: 640, height: 360 }));
+        assert_eq!(
+            keyframe_size(&black[0].data),
+            Some(FrameSize {
+                width: 640,
+                height: 360
+            })
+        );
     }
 
     #[test]
@@ -333,7 +365,11 @@ mod tests {
             fill.tick(ms(at), &mut out);
         }
         let silence = of(&out, MediaKind::Audio);
-        assert!(silence.windows(2).all(|pair| pair[1].at - pair[0].at == SILENCE_DURATION));
+        assert!(
+            silence
+                .windows(2)
+                .all(|pair| pair[1].at - pair[0].at == SILENCE_DURATION)
+        );
         assert_eq!((silence.len(), &silence[0].data), (88, &SILENCE));
     }
 
@@ -344,11 +380,20 @@ mod tests {
         fill.set_sending(MediaKind::Video, false, ms(500), &mut out);
         let black = out.last().expect("a filler").clone();
         assert_eq!((black.at, keyframe_size(&black.data)), (ms(500), Some(SIZE)));
-        assert_eq!(fill.write(MediaKind::Video, &picture(510, true), &mut out), Verdict::NotSending);
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(510, true), &mut out),
+            Verdict::NotSending
+        );
         fill.set_sending(MediaKind::Video, true, ms(600), &mut out);
         assert!(fill.awaits_keyframe());
-        assert_eq!(fill.write(MediaKind::Video, &picture(610, false), &mut out), Verdict::AwaitingKeyframe);
-        assert_eq!(fill.write(MediaKind::Video, &picture(640, true), &mut out), Verdict::Written);
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(610, false), &mut out),
+            Verdict::AwaitingKeyframe
+        );
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(640, true), &mut out),
+            Verdict::Written
+        );
         assert!(!fill.awaits_keyframe());
     }
 
@@ -361,8 +406,16 @@ mod tests {
         }
         let fillers = of(&out, MediaKind::Video).split_off(1);
         assert_eq!(fillers.len(), 13);
-        assert!(fillers.iter().all(|piece| !piece.keyframe && piece.data == repeat_frame(SIZE)));
-        assert_eq!(fill.write(MediaKind::Video, &picture(3_000, false), &mut out), Verdict::Written, "deltas go on");
+        assert!(
+            fillers
+                .iter()
+                .all(|piece| !piece.keyframe && piece.data == repeat_frame(SIZE))
+        );
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(3_000, false), &mut out),
+            Verdict::Written,
+            "deltas go on"
+        );
     }
 
     #[test]
@@ -370,11 +423,24 @@ mod tests {
         let (mut fill, mut out) = (sending(), Vec::new());
         fill.write(MediaKind::Video, &picture(0, true), &mut out);
         fill.tick(ms(450), &mut out);
-        assert_eq!(fill.write(MediaKind::Video, &picture(190, false), &mut out), Verdict::Late);
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(190, false), &mut out),
+            Verdict::Late
+        );
         assert!(fill.awaits_keyframe());
         fill.tick(ms(1_000), &mut out);
-        assert_eq!(out.last().map(|piece| piece.keyframe), Some(true), "silence comes last");
-        assert!(of(&out, MediaKind::Video).iter().skip(1).all(|piece| !piece.keyframe), "the good picture stands");
+        assert_eq!(
+            out.last().map(|piece| piece.keyframe),
+            Some(true),
+            "silence comes last"
+        );
+        assert!(
+            of(&out, MediaKind::Video)
+                .iter()
+                .skip(1)
+                .all(|piece| !piece.keyframe),
+            "the good picture stands"
+        );
     }
 
     #[test]
@@ -384,17 +450,28 @@ mod tests {
         fill.write(MediaKind::Audio, &sound(0), &mut out);
         out.clear();
         fill.set_away(true, ms(1_000), &mut out);
-        (1_000..60_000).step_by(500).for_each(|now| fill.tick(ms(now), &mut out));
-        assert_eq!(fill.write(MediaKind::Audio, &sound(2_000), &mut out), Verdict::NotSending);
-        assert_eq!(out.iter().map(|piece| (piece.kind, piece.at)).collect::<Vec<_>>(), [
-            (MediaKind::Video, ms(1_000)),
-            (MediaKind::Audio, ms(1_000))
-        ]);
+        (1_000..60_000)
+            .step_by(500)
+            .for_each(|now| fill.tick(ms(now), &mut out));
+        assert_eq!(
+            fill.write(MediaKind::Audio, &sound(2_000), &mut out),
+            Verdict::NotSending
+        );
+        assert_eq!(
+            out.iter().map(|piece| (piece.kind, piece.at)).collect::<Vec<_>>(),
+            [(MediaKind::Video, ms(1_000)), (MediaKind::Audio, ms(1_000))]
+        );
         out.clear();
         fill.set_away(false, ms(60_000), &mut out);
         fill.tick(ms(60_300), &mut out);
-        assert!(out.iter().all(|piece| piece.at >= ms(60_000)) && out.len() < 8, "{out:?}");
-        assert_eq!(fill.write(MediaKind::Video, &picture(60_150, false), &mut out), Verdict::AwaitingKeyframe);
+        assert!(
+            out.iter().all(|piece| piece.at >= ms(60_000)) && out.len() < 8,
+            "{out:?}"
+        );
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(60_150, false), &mut out),
+            Verdict::AwaitingKeyframe
+        );
     }
 
     #[test]
@@ -404,8 +481,18 @@ mod tests {
             fill.write(MediaKind::Audio, &sound(at), &mut out);
         }
         let places: Vec<_> = out.iter().map(|piece| (piece.at, piece.real)).collect();
-        assert_eq!(places, [(0, true), (20, true), (40, false), (60, false), (80, false), (100, true)]
-            .map(|(at, real)| (ms(at), real)));
+        assert_eq!(
+            places,
+            [
+                (0, true),
+                (20, true),
+                (40, false),
+                (60, false),
+                (80, false),
+                (100, true)
+            ]
+            .map(|(at, real)| (ms(at), real))
+        );
     }
 
     #[test]
@@ -413,8 +500,14 @@ mod tests {
         let (mut fill, mut out) = (sending(), Vec::new());
         fill.write(MediaKind::Audio, &sound(0), &mut out);
         fill.set_sending(MediaKind::Audio, false, ms(50), &mut out);
-        assert_eq!(fill.write(MediaKind::Audio, &sound(20), &mut out), Verdict::Written);
-        assert_eq!(fill.write(MediaKind::Audio, &sound(60), &mut out), Verdict::NotSending);
+        assert_eq!(
+            fill.write(MediaKind::Audio, &sound(20), &mut out),
+            Verdict::Written
+        );
+        assert_eq!(
+            fill.write(MediaKind::Audio, &sound(60), &mut out),
+            Verdict::NotSending
+        );
     }
 
     proptest! {
@@ -456,7 +549,11 @@ mod tests {
     }
 
     fn of(pieces: &[Piece], kind: MediaKind) -> Vec<Piece> {
-        pieces.iter().filter(|piece| piece.kind == kind).cloned().collect()
+        pieces
+            .iter()
+            .filter(|piece| piece.kind == kind)
+            .cloned()
+            .collect()
     }
 
     fn ms(ms: u64) -> Duration {
@@ -468,7 +565,10 @@ mod tests {
     }
 
     fn sound(at: u64) -> Frame {
-        Frame { data: Bytes::from_static(&[0xf8, 1]), ..frame(at, true, None) }
+        Frame {
+            data: Bytes::from_static(&[0xf8, 1]),
+            ..frame(at, true, None)
+        }
     }
 
     fn frame(at: u64, keyframe: bool, size: Option<FrameSize>) -> Frame {

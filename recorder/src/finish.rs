@@ -56,18 +56,30 @@ pub fn finish_lesson(root: &Path, summary: &LessonSummary) -> Result<LessonManif
     let settled = lesson.settle(summary.started_at);
     let manifest = lesson.write_manifest(settled, |files, recorded| {
         let known: BTreeSet<_> = recorded.iter().map(|participant| participant.id).collect();
-        let others = summary.participants.iter().filter(|participant| !known.contains(&participant.id)).cloned();
+        let others = summary
+            .participants
+            .iter()
+            .filter(|participant| !known.contains(&participant.id))
+            .cloned();
         let participants = recorded.iter().cloned().chain(others).collect();
         manifest(summary, files, participants)
     })?;
-    let consenting: BTreeSet<ParticipantId> = summary.participants.iter().map(|participant| participant.id).collect();
+    let consenting: BTreeSet<ParticipantId> = summary
+        .participants
+        .iter()
+        .map(|participant| participant.id)
+        .collect();
     let (vtt, jsonl) = render(&summary.chat, &consenting).map_err(RecorderError::Manifest)?;
     write_whole(&folder.join("chat.vtt"), vtt.as_bytes())?;
     write_whole(&folder.join("chat.jsonl"), jsonl.as_bytes())?;
     Ok(manifest)
 }
 
-fn manifest(summary: &LessonSummary, files: Vec<FileEntry>, participants: Vec<ParticipantEntry>) -> LessonManifest {
+fn manifest(
+    summary: &LessonSummary,
+    files: Vec<FileEntry>,
+    participants: Vec<ParticipantEntry>,
+) -> LessonManifest {
     LessonManifest {
         schema: LessonManifest::SCHEMA,
         room: summary.place.room.clone(),
@@ -81,7 +93,11 @@ fn manifest(summary: &LessonSummary, files: Vec<FileEntry>, participants: Vec<Pa
 }
 
 pub(crate) fn worst(files: &[FileEntry]) -> FileState {
-    files.iter().map(|file| file.state).max().unwrap_or(FileState::Finished)
+    files
+        .iter()
+        .map(|file| file.state)
+        .max()
+        .unwrap_or(FileState::Finished)
 }
 
 /// A lesson's folder while its files are being finished, by one process at a time.
@@ -100,7 +116,12 @@ impl OpenLesson {
         // Another process may be recovering: afterwards there is nothing left to do but to say so.
         lock.lock().map_err(RecorderError::disk("locking a folder"))?;
         let earlier = read_json(&folder.join(LessonManifest::FILE_NAME))?;
-        Ok(Self { place: place.clone(), folder, earlier, _lock: lock })
+        Ok(Self {
+            place: place.clone(),
+            folder,
+            earlier,
+            _lock: lock,
+        })
     }
 
     /// Brings every recording as far as it can be brought, several at a time.
@@ -108,11 +129,16 @@ impl OpenLesson {
         let groups = match self.groups() {
             Ok(groups) => groups,
             Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "a lesson's folder cannot be read");
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "a lesson's folder cannot be read"
+                );
                 return Vec::new();
             }
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(groups.len());
+        let threads = thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(groups.len());
         let queue = Mutex::new(groups.into_iter());
         let settled = Mutex::new(Vec::new());
         let work = || {
@@ -120,7 +146,10 @@ impl OpenLesson {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(group) = next else { break };
                 let result = settle(&self.folder, &group, self.earlier.as_ref(), started_at);
-                settled.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+                settled
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(result);
             }
         };
         thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
@@ -141,9 +170,15 @@ impl OpenLesson {
                 recorded.push(participant);
             }
         }
-        let files = settled.iter().flat_map(|settled| settled.entries.clone()).collect();
+        let mut files: Vec<_> = settled
+            .iter()
+            .flat_map(|settled| settled.entries.clone())
+            .collect();
+        files.extend(self.damaged_before());
         let mut manifest = build(files, &recorded);
-        manifest.participants.sort_by(|one, other| one.name.cmp(&other.name));
+        manifest
+            .participants
+            .sort_by(|one, other| one.name.cmp(&other.name));
         let text = serde_json::to_vec_pretty(&manifest).map_err(RecorderError::Manifest)?;
         write_whole(&self.folder.join(LessonManifest::FILE_NAME), &text)?;
         for note in settled.iter().flat_map(|settled| &settled.spent_notes) {
@@ -153,17 +188,31 @@ impl OpenLesson {
         Ok(manifest)
     }
 
+    /// What an earlier finishing put aside as unreadable, and nobody has taken away since.
+    fn damaged_before(&self) -> Vec<FileEntry> {
+        let entries = self.earlier.iter().flat_map(|earlier| &earlier.files);
+        let damaged = entries.filter(|entry| entry.state == FileState::Damaged);
+        damaged
+            .filter(|entry| fs::symlink_metadata(self.folder.join(&entry.path)).is_ok())
+            .cloned()
+            .collect()
+    }
+
     /// The recordings in the folder, each with all its parts. Files that only an interrupted finishing can have left
     /// are removed.
     fn groups(&self) -> Result<Vec<Group>, RecorderError> {
         let mut groups: BTreeMap<(StorageName, RecordingKind), Group> = BTreeMap::new();
         for entry in fs::read_dir(&self.folder).map_err(RecorderError::disk("reading a folder"))? {
             let entry = entry.map_err(RecorderError::disk("reading a folder"))?;
-            let Ok(file_name) = entry.file_name().into_string() else { continue };
+            let Ok(file_name) = entry.file_name().into_string() else {
+                continue;
+            };
             if is_growing(&file_name) {
                 remove(&entry.path())?;
             }
-            let Some((path, is_note)) = self.place.file(&file_name) else { continue };
+            let Some((path, is_note)) = self.place.file(&file_name) else {
+                continue;
+            };
             let group = groups
                 .entry((path.name.clone(), path.kind))
                 .or_insert_with(|| Group::new(&self.place, path.name.clone(), path.kind));
@@ -176,9 +225,13 @@ impl OpenLesson {
 impl LessonPlace {
     /// The recording a file name of this lesson stands for, and whether it is the note beside it.
     pub(crate) fn file(&self, file_name: &str) -> Option<(RecordingPath, bool)> {
-        let note = file_name.strip_prefix('.').and_then(|name| name.strip_suffix(".json"));
+        let note = file_name
+            .strip_prefix('.')
+            .and_then(|name| name.strip_suffix(".json"));
         let file_name = note.map_or_else(|| file_name.to_owned(), |stem| format!("{stem}.webm.part"));
-        let path: RecordingPath = format!("{}/{}/{file_name}", self.room, self.folder).parse().ok()?;
+        let path: RecordingPath = format!("{}/{}/{file_name}", self.room, self.folder)
+            .parse()
+            .ok()?;
         Some((path, note.is_some()))
     }
 }

@@ -42,7 +42,11 @@ mod tests {
         assert_eq!(packet_duration(&[0x18]), Duration::from_millis(60));
         assert_eq!(packet_duration(&[0xf9, 0]), Duration::from_millis(40));
         assert_eq!(packet_duration(&[0x83, 3]), Duration::from_micros(7_500));
-        assert_eq!(packet_duration(&[0xfb, 63]), SILENCE_DURATION, "more than a packet may hold");
+        assert_eq!(
+            packet_duration(&[0xfb, 63]),
+            SILENCE_DURATION,
+            "more than a packet may hold"
+        );
         assert_eq!(packet_duration(&[]), SILENCE_DURATION);
     }
 }

@@ -8,9 +8,9 @@ use seodang_rtp::FrameSize;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::RecorderError;
 use crate::files::{read_json, write_whole};
 use crate::manifest::{FileEntry, Gap, GapReason, ParticipantEntry};
-use crate::RecorderError;
 
 /// Where the recordings of one lesson are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,14 @@ impl LessonPlace {
 
     pub(crate) fn recording(&self, name: &StorageName, kind: RecordingKind, part: u32) -> RecordingPath {
         let (room, lesson) = (self.room.clone(), self.folder);
-        RecordingPath { room, lesson, name: name.clone(), kind, part, unfinished: true }
+        RecordingPath {
+            room,
+            lesson,
+            name: name.clone(),
+            kind,
+            part,
+            unfinished: true,
+        }
     }
 }
 
@@ -79,7 +86,12 @@ impl PartNote {
     }
 
     /// What a manifest written earlier knows of a file that a lesson going on makes a part again.
-    pub(crate) fn of_entry(entry: &FileEntry, participant: ParticipantEntry, lesson: LessonId, lesson_started_at: OffsetDateTime) -> Self {
+    pub(crate) fn of_entry(
+        entry: &FileEntry,
+        participant: ParticipantEntry,
+        lesson: LessonId,
+        lesson_started_at: OffsetDateTime,
+    ) -> Self {
         Self {
             lesson,
             lesson_started_at,
@@ -97,7 +109,10 @@ impl PartNote {
     }
 
     pub(crate) fn size(&self) -> Option<FrameSize> {
-        Some(FrameSize { width: self.width?, height: self.height? })
+        Some(FrameSize {
+            width: self.width?,
+            height: self.height?,
+        })
     }
 }
 
@@ -122,7 +137,10 @@ pub(crate) fn damaged_path(folder: &Path, path: &RecordingPath) -> PathBuf {
 }
 
 fn stem(path: &RecordingPath) -> String {
-    let whole = RecordingPath { unfinished: false, ..path.clone() };
+    let whole = RecordingPath {
+        unfinished: false,
+        ..path.clone()
+    };
     whole.file_name().trim_end_matches(".webm").to_owned()
 }
 
@@ -158,9 +176,18 @@ mod tests {
         let name = StorageName::for_display(&DisplayName::parse("김 민수").expect("a name"));
         let path = place.recording(&name, RecordingKind::Screen, 2);
         let folder = place.path(Path::new("/r"));
-        assert_eq!(note_path(&folder, &path), folder.join(".김-민수_screen_part2.json"));
-        assert_eq!(growing_path(&folder, &path), folder.join(".김-민수_screen_part2.growing"));
-        assert_eq!(damaged_path(&folder, &path), folder.join("김-민수_screen_part2.webm.part.damaged"));
+        assert_eq!(
+            note_path(&folder, &path),
+            folder.join(".김-민수_screen_part2.json")
+        );
+        assert_eq!(
+            growing_path(&folder, &path),
+            folder.join(".김-민수_screen_part2.growing")
+        );
+        assert_eq!(
+            damaged_path(&folder, &path),
+            folder.join("김-민수_screen_part2.webm.part.damaged")
+        );
         assert!(is_growing(".김-민수_screen_part2.growing") && !is_growing("김-민수.webm"));
     }
 
@@ -169,7 +196,11 @@ mod tests {
         let s = Duration::from_secs;
         let noted = [(Some(s(5)), None, s(10)), (Some(s(40)), Some(s(1)), s(3))];
         assert_eq!(place(&noted), [s(5), s(40)]);
-        let unknown = [(Some(s(5)), None, s(10)), (None, Some(s(30)), s(1)), (None, None, s(1))];
+        let unknown = [
+            (Some(s(5)), None, s(10)),
+            (None, Some(s(30)), s(1)),
+            (None, None, s(1)),
+        ];
         assert_eq!(place(&unknown), [s(5), s(30), s(31) + Duration::from_millis(1)]);
         let overlapping = [(Some(s(5)), None, s(10)), (Some(s(7)), None, s(1))];
         assert_eq!(place(&overlapping), [s(5), s(15) + Duration::from_millis(1)]);

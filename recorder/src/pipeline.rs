@@ -62,12 +62,26 @@ impl Pipeline {
             .build()
             .map_err(|_| RecorderError::MissingElement("filesink"))?;
         let failed = |error: glib::BoolError| RecorderError::Pipeline(error.to_string());
-        pipeline.add_many([video.upcast_ref(), audio.upcast_ref(), &muxer, &sink]).map_err(failed)?;
-        video.link_pads(Some("src"), &muxer, Some("video_0")).map_err(failed)?;
-        audio.link_pads(Some("src"), &muxer, Some("audio_0")).map_err(failed)?;
+        pipeline
+            .add_many([video.upcast_ref(), audio.upcast_ref(), &muxer, &sink])
+            .map_err(failed)?;
+        video
+            .link_pads(Some("src"), &muxer, Some("video_0"))
+            .map_err(failed)?;
+        audio
+            .link_pads(Some("src"), &muxer, Some("audio_0"))
+            .map_err(failed)?;
         muxer.link(&sink).map_err(failed)?;
-        let bus = pipeline.bus().ok_or_else(|| RecorderError::Pipeline("no bus".to_owned()))?;
-        let this = Self { pipeline, muxer, video, audio, bus };
+        let bus = pipeline
+            .bus()
+            .ok_or_else(|| RecorderError::Pipeline("no bus".to_owned()))?;
+        let this = Self {
+            pipeline,
+            muxer,
+            video,
+            audio,
+            bus,
+        };
         if this.pipeline.set_state(gst::State::Playing).is_err() {
             let reason = this.failure().unwrap_or_else(|| "no reason given".to_owned());
             return Err(RecorderError::Pipeline(reason));
@@ -119,13 +133,17 @@ impl Pipeline {
 
     /// The error that ended the pipeline, if one did; never waits.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.bus.pop_filtered(&[gst::MessageType::Error]).map(|message| describe(&message))
+        self.bus
+            .pop_filtered(&[gst::MessageType::Error])
+            .map(|message| describe(&message))
     }
 
     /// Waits for an error at most so long.
     pub(crate) fn failure_within(&self, most: Duration) -> Option<String> {
         let most = gst::ClockTime::try_from(most).unwrap_or(gst::ClockTime::ZERO);
-        self.bus.timed_pop_filtered(most, &[gst::MessageType::Error]).map(|message| describe(&message))
+        self.bus
+            .timed_pop_filtered(most, &[gst::MessageType::Error])
+            .map(|message| describe(&message))
     }
 
     /// Writes duration and cues and lets go of the file. Waits as long as the disk takes, if need be for ever.
@@ -133,9 +151,15 @@ impl Pipeline {
     /// # Errors
     /// The pipeline's own: the file then lacks its end.
     pub(crate) fn close(self) -> Result<(), String> {
-        let refused = [&self.video, &self.audio].iter().any(|source| source.end_of_stream().is_err());
+        let refused = [&self.video, &self.audio]
+            .iter()
+            .any(|source| source.end_of_stream().is_err());
         let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
-        let end = if refused { self.bus.pop_filtered(&kinds) } else { self.bus.timed_pop_filtered(None, &kinds) };
+        let end = if refused {
+            self.bus.pop_filtered(&kinds)
+        } else {
+            self.bus.timed_pop_filtered(None, &kinds)
+        };
         match end {
             Some(message) if message.type_() == gst::MessageType::Eos => Ok(()),
             Some(message) => Err(describe(&message)),

@@ -56,7 +56,10 @@ impl Recorder {
     pub fn start(config: RecorderConfig) -> Result<Self, RecorderError> {
         check_framework()?;
         make_folder(&config.root)?;
-        Ok(Self { root: config.root, clerk: ClerkHandle::start()? })
+        Ok(Self {
+            root: config.root,
+            clerk: ClerkHandle::start()?,
+        })
     }
 
     /// Reserves the next free part of a recording and starts writing it. Touches the disk: not for a media thread.
@@ -71,7 +74,13 @@ impl Recorder {
         let mut path = info.place.recording(&info.participant.name, info.kind, 1);
         let file = loop {
             // A finished file of this name is an earlier part that a recovery finished meanwhile.
-            let finished = folder.join(seodang_model::RecordingPath { unfinished: false, ..path.clone() }.file_name());
+            let finished = folder.join(
+                seodang_model::RecordingPath {
+                    unfinished: false,
+                    ..path.clone()
+                }
+                .file_name(),
+            );
             if fs::symlink_metadata(finished).is_err() {
                 match reserve(&folder.join(path.file_name())) {
                     Ok(file) => break file,
@@ -85,7 +94,9 @@ impl Recorder {
             lesson: info.lesson,
             lesson_started_at: info.lesson_started_at,
             participant: info.participant,
-            resumed_after: info.resumed_after.or((path.part > 1).then_some(GapReason::Restart)),
+            resumed_after: info
+                .resumed_after
+                .or((path.part > 1).then_some(GapReason::Restart)),
             state: PartState::Recording,
             offset_ms: None,
             width: None,
@@ -111,7 +122,13 @@ impl Recorder {
         };
         let note_file = Arc::new(NoteFile::new(folder, path));
         let clerk = self.clerk.clone();
-        Ok(RecordingWriter::new(Opened { file: Arc::new(file), pipeline, note, note_file, clerk }))
+        Ok(RecordingWriter::new(Opened {
+            file: Arc::new(file),
+            pipeline,
+            note,
+            note_file,
+            clerk,
+        }))
     }
 }
 
@@ -121,7 +138,10 @@ impl Recorder {
 /// Names what is missing.
 pub fn check_framework() -> Result<(), RecorderError> {
     gst::init().map_err(RecorderError::Framework)?;
-    match ELEMENTS.into_iter().find(|element| gst::ElementFactory::find(element).is_none()) {
+    match ELEMENTS
+        .into_iter()
+        .find(|element| gst::ElementFactory::find(element).is_none())
+    {
         Some(element) => Err(RecorderError::MissingElement(element)),
         None => Ok(()),
     }

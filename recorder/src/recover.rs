@@ -63,7 +63,11 @@ pub fn recover_lesson(root: &Path, place: &LessonPlace) -> Result<LessonManifest
     let started_at = started_at.unwrap_or_else(|| folder_time(place));
     let settled = lesson.settle(started_at);
     lesson.write_manifest(settled, |files, recorded| {
-        let last = files.iter().map(|file| file.offset_ms + file.duration_ms).max().unwrap_or(0);
+        let last = files
+            .iter()
+            .map(|file| file.offset_ms + file.duration_ms)
+            .max()
+            .unwrap_or(0);
         let last = started_at + Duration::from_millis(last);
         let mut participants = recorded.to_vec();
         for participant in earlier.iter().flat_map(|earlier| &earlier.participants) {
@@ -74,7 +78,9 @@ pub fn recover_lesson(root: &Path, place: &LessonPlace) -> Result<LessonManifest
         LessonManifest {
             schema: LessonManifest::SCHEMA,
             room: place.room.clone(),
-            lesson: known.map(|note| note.lesson).or(earlier.as_ref().and_then(|earlier| earlier.lesson)),
+            lesson: known
+                .map(|note| note.lesson)
+                .or(earlier.as_ref().and_then(|earlier| earlier.lesson)),
             state: worst(&files),
             started_at,
             ended_at: earlier.map_or(last, |earlier| earlier.ended_at.max(last)),
@@ -87,13 +93,20 @@ pub fn recover_lesson(root: &Path, place: &LessonPlace) -> Result<LessonManifest
 fn lessons(root: &Path) -> Result<Vec<LessonPlace>, RecorderError> {
     let mut places = Vec::new();
     for room in names(root)? {
-        let Ok(number) = room.parse::<RoomNumber>() else { continue };
+        let Ok(number) = room.parse::<RoomNumber>() else {
+            continue;
+        };
         if number.as_str() != room || check_folder(&root.join(&room)).is_err() {
             continue;
         }
         for lesson in names(&root.join(&room))? {
-            let Ok(folder) = lesson.parse::<LessonFolder>() else { continue };
-            let place = LessonPlace { room: number.clone(), folder };
+            let Ok(folder) = lesson.parse::<LessonFolder>() else {
+                continue;
+            };
+            let place = LessonPlace {
+                room: number.clone(),
+                folder,
+            };
             if folder.to_string() == lesson && check_folder(&place.path(root)).is_ok() {
                 places.push(place);
             }
@@ -113,7 +126,10 @@ fn is_unfinished(folder: &Path) -> Result<bool, RecorderError> {
 
 fn first_note(root: &Path, place: &LessonPlace) -> Result<Option<PartNote>, RecorderError> {
     let folder = place.path(root);
-    let paths = names(&folder)?.into_iter().filter_map(|name| place.file(&name)).filter(|(_, is_note)| *is_note);
+    let paths = names(&folder)?
+        .into_iter()
+        .filter_map(|name| place.file(&name))
+        .filter(|(_, is_note)| *is_note);
     for (path, _) in paths {
         if let Ok(Some(note)) = PartNote::read(&folder, &path) {
             return Ok(Some(note));

@@ -31,25 +31,39 @@ pub(crate) fn join(
 ) -> Result<Scan, RecorderError> {
     let pipeline = Pipeline::start(target)?;
     pipeline.begin(size, created);
-    let mut output = Output { pipeline, size, pending: Vec::new(), video: Lane::default(), audio: Lane::default() };
+    let mut output = Output {
+        pipeline,
+        size,
+        pending: Vec::new(),
+        video: Lane::default(),
+        audio: Lane::default(),
+    };
     let origin = sources.first().map_or(Duration::ZERO, |source| source.offset);
     for source in sources {
         let offset = source.offset.saturating_sub(origin);
         output.mark_gap(offset)?;
         let mut reader = reader(source.file)?;
         while let Some(block) = reader.next_block().map_err(unreadable)? {
-            output.put(Block { at: block.at + offset, ..block })?;
+            output.put(Block {
+                at: block.at + offset,
+                ..block
+            })?;
         }
     }
     let (video, audio) = (output.video, output.audio);
     output.close()?;
-    target.sync_all().map_err(RecorderError::disk("syncing a recording"))?;
+    target
+        .sync_all()
+        .map_err(RecorderError::disk("syncing a recording"))?;
     let scan = scan(target)?;
-    let same = |lane: Lane, track: crate::webm::Track| (lane.frames, lane.bytes) == (track.frames, track.bytes);
+    let same =
+        |lane: Lane, track: crate::webm::Track| (lane.frames, lane.bytes) == (track.frames, track.bytes);
     if scan.is_complete() && same(video, scan.video) && same(audio, scan.audio) {
         Ok(scan)
     } else {
-        Err(RecorderError::Pipeline("the joined recording is not whole".to_owned()))
+        Err(RecorderError::Pipeline(
+            "the joined recording is not whole".to_owned(),
+        ))
     }
 }
 
@@ -86,13 +100,26 @@ impl Output {
         if let Some(before) = block.at.checked_sub(MOMENT).filter(|_| waits) {
             self.fill(block.kind, before);
         }
-        self.queue(block.kind, TimedFrame { at: block.at, data: block.data, keyframe: block.keyframe });
-        if self.pending.len() >= BATCH_FRAMES { self.flush() } else { Ok(()) }
+        self.queue(
+            block.kind,
+            TimedFrame {
+                at: block.at,
+                data: block.data,
+                keyframe: block.keyframe,
+            },
+        );
+        if self.pending.len() >= BATCH_FRAMES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Black and silence from the end of the part before up to where the next one begins.
     fn mark_gap(&mut self, until: Duration) -> Result<(), RecorderError> {
-        let Some(end) = self.video.last.max(self.audio.last) else { return Ok(()) };
+        let Some(end) = self.video.last.max(self.audio.last) else {
+            return Ok(());
+        };
         if end + MOMENT < until {
             self.fill(MediaKind::Audio, end + MOMENT);
             self.fill(MediaKind::Video, end + MOMENT);
@@ -104,11 +131,25 @@ impl Output {
     fn fill(&mut self, kind: MediaKind, at: Duration) {
         match kind {
             MediaKind::Video => {
-                self.queue(MediaKind::Audio, TimedFrame { at, data: SILENCE, keyframe: true });
+                self.queue(
+                    MediaKind::Audio,
+                    TimedFrame {
+                        at,
+                        data: SILENCE,
+                        keyframe: true,
+                    },
+                );
             }
             MediaKind::Audio => {
                 let data = black_keyframe(self.size);
-                self.queue(MediaKind::Video, TimedFrame { at, data, keyframe: true });
+                self.queue(
+                    MediaKind::Video,
+                    TimedFrame {
+                        at,
+                        data,
+                        keyframe: true,
+                    },
+                );
             }
         }
     }
@@ -126,8 +167,12 @@ impl Output {
 
     fn flush(&mut self) -> Result<(), RecorderError> {
         for kind in [MediaKind::Video, MediaKind::Audio] {
-            let frames: Vec<_> =
-                self.pending.iter().filter(|(of, _)| *of == kind).map(|(_, frame)| frame.clone()).collect();
+            let frames: Vec<_> = self
+                .pending
+                .iter()
+                .filter(|(of, _)| *of == kind)
+                .map(|(_, frame)| frame.clone())
+                .collect();
             self.pipeline.push(kind, frames.into_iter());
         }
         self.pending.clear();
@@ -139,7 +184,9 @@ impl Output {
                 return Err(RecorderError::Pipeline(reason));
             }
         }
-        self.pipeline.failure().map_or(Ok(()), |reason| Err(RecorderError::Pipeline(reason)))
+        self.pipeline
+            .failure()
+            .map_or(Ok(()), |reason| Err(RecorderError::Pipeline(reason)))
     }
 
     fn close(mut self) -> Result<(), RecorderError> {
@@ -169,7 +216,10 @@ impl std::io::Read for AtStart<'_> {
 fn unreadable(error: WebmError) -> RecorderError {
     match error {
         WebmError::NotWebm => RecorderError::NotWebm,
-        WebmError::Io(source) => RecorderError::Disk { doing: "reading a recording", source },
+        WebmError::Io(source) => RecorderError::Disk {
+            doing: "reading a recording",
+            source,
+        },
     }
 }
 

@@ -49,7 +49,14 @@ pub(crate) struct Settled {
 impl Group {
     pub(crate) fn new(place: &LessonPlace, name: StorageName, kind: RecordingKind) -> Self {
         let (parts, notes) = (BTreeSet::new(), BTreeSet::new());
-        Self { place: place.clone(), name, kind, finished: false, parts, notes }
+        Self {
+            place: place.clone(),
+            name,
+            kind,
+            finished: false,
+            parts,
+            notes,
+        }
     }
 
     pub(crate) fn add(&mut self, path: &RecordingPath, is_note: bool) {
@@ -67,7 +74,10 @@ impl Group {
     }
 
     fn final_path(&self) -> RecordingPath {
-        RecordingPath { unfinished: false, ..self.part(1) }
+        RecordingPath {
+            unfinished: false,
+            ..self.part(1)
+        }
     }
 }
 
@@ -78,7 +88,14 @@ pub(crate) fn settle(
     earlier: Option<&LessonManifest>,
     lesson_started_at: OffsetDateTime,
 ) -> Settled {
-    let mut work = Work { folder, group, earlier, lesson_started_at, notes: BTreeMap::new(), set_aside: Vec::new() };
+    let mut work = Work {
+        folder,
+        group,
+        earlier,
+        lesson_started_at,
+        notes: BTreeMap::new(),
+        set_aside: Vec::new(),
+    };
     work.read_notes();
     let participant = work.participant();
     let outcome = work.run();
@@ -87,19 +104,42 @@ pub(crate) fn settle(
     match outcome {
         Ok(Some(entry)) => {
             if entry.state != FileState::Unfinished {
-                spent_notes = group.notes.iter().map(|part| note_path(folder, &group.part(*part))).collect();
+                spent_notes = group
+                    .notes
+                    .iter()
+                    .map(|part| note_path(folder, &group.part(*part)))
+                    .collect();
             }
             entries.insert(0, entry);
         }
-        Ok(None) => spent_notes = group.notes.iter().map(|part| note_path(folder, &group.part(*part))).collect(),
+        Ok(None) => {
+            spent_notes = group
+                .notes
+                .iter()
+                .map(|part| note_path(folder, &group.part(*part)))
+                .collect()
+        }
         Err(error) => {
-            let id = participant.as_ref().map(|participant| participant.id.to_string()).unwrap_or_default();
-            error!(participant.id = id, error = &error as &dyn std::error::Error, "a recording cannot be finished");
+            let id = participant
+                .as_ref()
+                .map(|participant| participant.id.to_string())
+                .unwrap_or_default();
+            error!(
+                participant.id = id,
+                error = &error as &dyn std::error::Error,
+                "a recording cannot be finished"
+            );
             entries.insert(0, work.unfinished());
         }
     }
     let participant = participant.filter(|_| !entries.is_empty());
-    Settled { name: group.name.clone(), kind: group.kind, participant, entries, spent_notes }
+    Settled {
+        name: group.name.clone(),
+        kind: group.kind,
+        participant,
+        entries,
+        spent_notes,
+    }
 }
 
 struct Work<'a> {
@@ -124,7 +164,10 @@ impl Work<'_> {
             match PartNote::read(self.folder, &self.group.part(*part)) {
                 Ok(Some(note)) => drop(self.notes.insert(*part, note)),
                 Ok(None) => {}
-                Err(error) => warn!(error = &error as &dyn std::error::Error, "the note of a recording is unreadable"),
+                Err(error) => warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the note of a recording is unreadable"
+                ),
             }
         }
     }
@@ -132,7 +175,11 @@ impl Work<'_> {
     fn participant(&self) -> Option<ParticipantEntry> {
         let noted = self.notes.values().next().map(|note| note.participant.clone());
         noted.or_else(|| {
-            self.earlier?.participants.iter().find(|participant| participant.name == self.group.name).cloned()
+            self.earlier?
+                .participants
+                .iter()
+                .find(|participant| participant.name == self.group.name)
+                .cloned()
         })
     }
 
@@ -168,7 +215,9 @@ impl Work<'_> {
                 let from = self.path_of(only.part);
                 let to = self.folder.join(self.group.final_path().file_name());
                 rename_new(&from, &to).map_err(RecorderError::disk("naming a recording"))?;
-                if only.part != 1 && let Some(note) = self.notes.get(&only.part) {
+                if only.part != 1
+                    && let Some(note) = self.notes.get(&only.part)
+                {
                     note.write(self.folder, &self.group.part(1))?;
                 }
                 sync_folder(self.folder)?;
@@ -195,7 +244,8 @@ impl Work<'_> {
             self.notes.insert(1, note);
         }
         let from = self.folder.join(self.group.final_path().file_name());
-        rename_new(&from, &self.folder.join(path.file_name())).map_err(RecorderError::disk("naming a part"))?;
+        rename_new(&from, &self.folder.join(path.file_name()))
+            .map_err(RecorderError::disk("naming a part"))?;
         sync_folder(self.folder)
     }
 
@@ -227,18 +277,30 @@ impl Work<'_> {
     fn put_aside(&mut self, part: u32, path: &Path, file: &File) -> Result<(), RecorderError> {
         let target = damaged_path(self.folder, &self.group.part(part));
         rename_new(path, &target).map_err(RecorderError::disk("putting a damaged recording aside"))?;
-        let (bytes, sha256) =
-            Hashing::new(file).finish().map_err(RecorderError::disk("reading a damaged recording"))?;
-        let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (bytes, sha256) = Hashing::new(file)
+            .finish()
+            .map_err(RecorderError::disk("reading a damaged recording"))?;
+        let name = target
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let offset_ms = self.notes.get(&part).and_then(|note| note.offset_ms).unwrap_or(0);
         let entry = self.bare_entry(name, FileState::Damaged);
-        self.set_aside.push(FileEntry { bytes, sha256, offset_ms, ..entry });
+        self.set_aside.push(FileEntry {
+            bytes,
+            sha256,
+            offset_ms,
+            ..entry
+        });
         Ok(())
     }
 
     fn is_whole(&self, part: &Sound) -> bool {
         // Without its note nobody would know that a crash cut it, but a file with its end was not cut.
-        let truncated = self.notes.get(&part.part).is_some_and(|note| note.state == PartState::Truncated);
+        let truncated = self
+            .notes
+            .get(&part.part)
+            .is_some_and(|note| note.state == PartState::Truncated);
         part.scan.is_complete() && !truncated
     }
 
@@ -247,10 +309,19 @@ impl Work<'_> {
         let path = growing_path(self.folder, &self.group.part(1));
         let target = reserve(&path).map_err(RecorderError::disk("making a recording"))?;
         let offsets = self.offsets(parts);
-        let sources: Vec<_> =
-            parts.iter().zip(&offsets).map(|(part, offset)| Source { file: &part.file, offset: *offset }).collect();
+        let sources: Vec<_> = parts
+            .iter()
+            .zip(&offsets)
+            .map(|(part, offset)| Source {
+                file: &part.file,
+                offset: *offset,
+            })
+            .collect();
         let size = largest(parts.iter().filter_map(|part| part.scan.size));
-        let size = size.unwrap_or(FrameSize { width: 640, height: 360 });
+        let size = size.unwrap_or(FrameSize {
+            width: 640,
+            height: 360,
+        });
         let created = parts.iter().find_map(|part| part.scan.head.created);
         let created = created.unwrap_or_else(|| SystemTime::from(self.lesson_started_at));
         let joined = join(&sources, &target, size, created).and_then(|_| {
@@ -285,26 +356,48 @@ impl Work<'_> {
             return first.cloned();
         }
         let offsets = self.offsets(parts);
-        let mut joined = parts.iter().find_map(|part| self.notes.get(&part.part)).cloned()?;
+        let mut joined = parts
+            .iter()
+            .find_map(|part| self.notes.get(&part.part))
+            .cloned()?;
         let noted: Vec<_> = parts.iter().map(|part| self.notes.get(&part.part)).collect();
         joined.joined = true;
         joined.offset_ms = offsets.first().copied().map(milliseconds);
-        let all_finished = noted.iter().all(|note| note.is_some_and(|note| note.state == PartState::Finished));
-        let any_truncated = noted.iter().flatten().any(|note| note.state == PartState::Truncated);
+        let all_finished = noted
+            .iter()
+            .all(|note| note.is_some_and(|note| note.state == PartState::Finished));
+        let any_truncated = noted
+            .iter()
+            .flatten()
+            .any(|note| note.state == PartState::Truncated);
         joined.state = match (all_finished && self.set_aside.is_empty(), any_truncated) {
             (_, true) => PartState::Truncated,
             (true, false) => PartState::Finished,
             (false, false) => PartState::Recording,
         };
-        joined.gaps = noted.iter().flatten().flat_map(|note| note.gaps.clone()).collect();
+        joined.gaps = noted
+            .iter()
+            .flatten()
+            .flat_map(|note| note.gaps.clone())
+            .collect();
         for (index, pair) in parts.windows(2).enumerate() {
             let end = offsets[index] + pair[0].scan.end();
-            let reason = noted[index + 1].and_then(|note| note.resumed_after).unwrap_or(GapReason::Restart);
-            joined.gaps.push(Gap { from_ms: milliseconds(end), to_ms: milliseconds(offsets[index + 1]), reason });
+            let reason = noted[index + 1]
+                .and_then(|note| note.resumed_after)
+                .unwrap_or(GapReason::Restart);
+            joined.gaps.push(Gap {
+                from_ms: milliseconds(end),
+                to_ms: milliseconds(offsets[index + 1]),
+                reason,
+            });
         }
         joined.gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms));
         joined.dropped_video_frames = noted.iter().flatten().map(|note| note.dropped_video_frames).sum();
-        joined.dropped_audio_packets = noted.iter().flatten().map(|note| note.dropped_audio_packets).sum();
+        joined.dropped_audio_packets = noted
+            .iter()
+            .flatten()
+            .map(|note| note.dropped_audio_packets)
+            .sum();
         let size = largest(noted.iter().flatten().filter_map(|note| note.size()));
         (joined.width, joined.height) = (size.map(|size| size.width), size.map(|size| size.height));
         Some(joined)
@@ -315,8 +408,16 @@ impl Work<'_> {
         let known: Vec<_> = parts
             .iter()
             .map(|part| {
-                let noted = self.notes.get(&part.part).and_then(|note| note.offset_ms).map(Duration::from_millis);
-                let dated = part.scan.head.created.and_then(|created| created.duration_since(started_at).ok());
+                let noted = self
+                    .notes
+                    .get(&part.part)
+                    .and_then(|note| note.offset_ms)
+                    .map(Duration::from_millis);
+                let dated = part
+                    .scan
+                    .head
+                    .created
+                    .and_then(|created| created.duration_since(started_at).ok());
                 (noted, dated, part.scan.end())
             })
             .collect();
@@ -337,19 +438,30 @@ impl Work<'_> {
         let file = open(&self.folder.join(&name)).map_err(doing("opening a recording"))?;
         let note = self.notes.get(&1);
         let bytes = file.metadata().map_err(doing("looking at a recording"))?.len();
-        if let Some(entry) = self.earlier_entry().filter(|entry| note.is_none() && entry.bytes == bytes) {
+        if let Some(entry) = self
+            .earlier_entry()
+            .filter(|entry| note.is_none() && entry.bytes == bytes)
+        {
             return Ok(entry.clone());
         }
         let reader = WebmReader::new(Hashing::new(io::BufReader::with_capacity(1 << 18, file)));
-        let (scan, hashing) = reader.and_then(WebmReader::scan).map_err(|_| RecorderError::NotWebm)?;
+        let (scan, hashing) = reader
+            .and_then(WebmReader::scan)
+            .map_err(|_| RecorderError::NotWebm)?;
         let (bytes, sha256) = hashing.finish().map_err(doing("reading a recording"))?;
         let state = match note.map(|note| note.state) {
             Some(PartState::Finished) => FileState::Finished,
             Some(PartState::Truncated) => FileState::Truncated,
             Some(PartState::Recording) | None => FileState::Recovered,
         };
-        let dated = scan.head.created.and_then(|at| at.duration_since(self.lesson_started_at.into()).ok());
-        let offset_ms = note.and_then(|note| note.offset_ms).or(dated.map(milliseconds)).unwrap_or(0);
+        let dated = scan
+            .head
+            .created
+            .and_then(|at| at.duration_since(self.lesson_started_at.into()).ok());
+        let offset_ms = note
+            .and_then(|note| note.offset_ms)
+            .or(dated.map(milliseconds))
+            .unwrap_or(0);
         let size = note.and_then(PartNote::size).or(scan.size);
         Ok(FileEntry {
             state,
@@ -370,10 +482,17 @@ impl Work<'_> {
     fn unfinished(&self) -> FileEntry {
         let part = self.group.parts.first().copied().unwrap_or(1);
         let path = self.path_of(part);
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let offset_ms = self.notes.get(&part).and_then(|note| note.offset_ms).unwrap_or(0);
         let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
-        FileEntry { offset_ms, bytes, ..self.bare_entry(name, FileState::Unfinished) }
+        FileEntry {
+            offset_ms,
+            bytes,
+            ..self.bare_entry(name, FileState::Unfinished)
+        }
     }
 
     fn bare_entry(&self, path: String, state: FileState) -> FileEntry {
@@ -399,7 +518,13 @@ impl Work<'_> {
         let path = self.group.part(part);
         let unfinished = self.folder.join(path.file_name());
         if part > 1 && fs::symlink_metadata(&unfinished).is_err() {
-            return self.folder.join(RecordingPath { unfinished: false, ..path }.file_name());
+            return self.folder.join(
+                RecordingPath {
+                    unfinished: false,
+                    ..path
+                }
+                .file_name(),
+            );
         }
         unfinished
     }

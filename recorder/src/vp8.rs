@@ -193,13 +193,23 @@ mod tests {
             assert_eq!(keyframe_size(&black), Some(size));
             let repeat = repeat_frame(size);
             assert_eq!(keyframe_size(&repeat), None);
-            assert!(black.len() < 4_000 && repeat.len() < 500, "{width}x{height}: {} {}", black.len(), repeat.len());
+            assert!(
+                black.len() < 4_000 && repeat.len() < 500,
+                "{width}x{height}: {} {}",
+                black.len(),
+                repeat.len()
+            );
         }
     }
 
     #[test]
     fn damaged_bytes_have_no_size() {
-        for data in [&b""[..], b"\x10", b"\x10\0\0\x9d\x01\x2a\x10\0\x10", b"\x10\0\0\x9d\x01\x2b\x10\0\x10\0"] {
+        for data in [
+            &b""[..],
+            b"\x10",
+            b"\x10\0\0\x9d\x01\x2a\x10\0\x10",
+            b"\x10\0\0\x9d\x01\x2b\x10\0\x10\0",
+        ] {
             assert_eq!(keyframe_size(data), None);
         }
         assert_eq!(keyframe_size(b"\x10\0\0\x9d\x01\x2a\0\0\0\0"), None);

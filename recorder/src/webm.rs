@@ -76,8 +76,17 @@ pub(crate) enum WebmError {
 impl<R: Read> WebmReader<R> {
     /// Reads the first element.
     pub(crate) fn new(input: R) -> Result<Self, WebmError> {
-        let head = Head { scale: 1_000_000, ..Head::default() };
-        let mut reader = Self { input, head, cluster: 0, has_cues: false, cut_off: false };
+        let head = Head {
+            scale: 1_000_000,
+            ..Head::default()
+        };
+        let mut reader = Self {
+            input,
+            head,
+            cluster: 0,
+            has_cues: false,
+            cut_off: false,
+        };
         match reader.element()? {
             Some((EBML, Some(size))) if reader.skip(size)? => Ok(reader),
             _ => Err(WebmError::NotWebm),
@@ -126,9 +135,15 @@ impl<R: Read> WebmReader<R> {
             track.frames += 1;
             track.bytes += block.data.len() as u64;
             track.last = track.last.max(block.at);
-            if block.kind == MediaKind::Video && let Some(size) = keyframe_size(&block.data) {
+            if block.kind == MediaKind::Video
+                && let Some(size) = keyframe_size(&block.data)
+            {
                 let area = |size: FrameSize| u32::from(size.width) * u32::from(size.height);
-                scan.size = Some(scan.size.filter(|largest| area(*largest) >= area(size)).unwrap_or(size));
+                scan.size = Some(
+                    scan.size
+                        .filter(|largest| area(*largest) >= area(size))
+                        .unwrap_or(size),
+                );
             }
         }
         scan.head = self.head;
@@ -155,17 +170,28 @@ impl<R: Read> WebmReader<R> {
         if header[2] & LACING != 0 || data.is_empty() {
             return None;
         }
-        let units = self.cluster.checked_add_signed(i16::from_be_bytes([header[0], header[1]]).into())?;
+        let units = self
+            .cluster
+            .checked_add_signed(i16::from_be_bytes([header[0], header[1]]).into())?;
         let data = body.slice(body.len() - data.len()..);
         // The flag is missing in block groups; the frames themselves say it in both (RFC 6386 section 9.1).
         let keyframe = kind == MediaKind::Audio || data[0] & 1 == 0;
-        Some(Block { kind, at: self.head.time(units), keyframe, data })
+        Some(Block {
+            kind,
+            at: self.head.time(units),
+            keyframe,
+            data,
+        })
     }
 
     /// Id and size of the next element; a size of `None` is "unknown". `None` at the end.
     fn element(&mut self) -> Result<Option<(u64, Option<u64>)>, WebmError> {
-        let Some(id) = self.number(true)? else { return Ok(None) };
-        let Some((size, length)) = self.number_and_length(false)? else { return Ok(None) };
+        let Some(id) = self.number(true)? else {
+            return Ok(None);
+        };
+        let Some((size, length)) = self.number_and_length(false)? else {
+            return Ok(None);
+        };
         let unknown = (1 << (7 * length)) - 1;
         Ok(Some((id, (size != unknown).then_some(size))))
     }
@@ -253,9 +279,9 @@ impl Head {
             }
         }
         // A placeholder of zero stands there while the file is being written.
-        self.duration = duration.filter(|units| *units > 0.0).and_then(|units| {
-            Duration::try_from_secs_f64(units * self.scale as f64 / 1e9).ok()
-        });
+        self.duration = duration
+            .filter(|units| *units > 0.0)
+            .and_then(|units| Duration::try_from_secs_f64(units * self.scale as f64 / 1e9).ok());
     }
 
     fn read_tracks(&mut self, mut body: &[u8]) {
@@ -293,11 +319,17 @@ fn take_number(body: &mut &[u8], keep_marker: bool) -> Option<u64> {
     let (bytes, rest) = body.split_at_checked(length).filter(|_| length <= 8)?;
     *body = rest;
     let number = unsigned(bytes);
-    Some(if keep_marker { number } else { number & ((1 << (7 * length)) - 1) })
+    Some(if keep_marker {
+        number
+    } else {
+        number & ((1 << (7 * length)) - 1)
+    })
 }
 
 fn unsigned(value: &[u8]) -> u64 {
-    value.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    value
+        .iter()
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 fn float(value: &[u8]) -> Option<f64> {
@@ -312,7 +344,9 @@ fn float(value: &[u8]) -> Option<f64> {
 fn date(value: &[u8]) -> Option<SystemTime> {
     const EPOCH: Duration = Duration::from_secs(978_307_200);
     let since = i64::from_be_bytes(value.try_into().ok()?);
-    SystemTime::UNIX_EPOCH.checked_add(EPOCH)?.checked_add(Duration::from_nanos(since.try_into().ok()?))
+    SystemTime::UNIX_EPOCH
+        .checked_add(EPOCH)?
+        .checked_add(Duration::from_nanos(since.try_into().ok()?))
 }
 
 const EBML: u64 = 0x1a45_dfa3;
@@ -340,11 +374,27 @@ mod tests {
 
     /// A hand-made file: one of each element that is read.
     fn file(finished: bool) -> Vec<u8> {
-        let master = |id: &[u8], body: &[u8]| [id, &[0x80 | u8::try_from(body.len()).expect("short")], body].concat();
-        let duration = if finished { master(&[0x44, 0x89], &1_040_f64.to_be_bytes()) } else { Vec::new() };
-        let info = master(&[0x15, 0x49, 0xa9, 0x66], &[master(&[0x2a, 0xd7, 0xb1], &[0x0f, 0x42, 0x40]), duration].concat());
-        let track = |number: u8, codec: &[u8]| master(&[0xae], &[master(&[0xd7], &[number]), master(&[0x86], codec)].concat());
-        let tracks = master(&[0x16, 0x54, 0xae, 0x6b], &[track(1, b"V_VP8\0"), track(2, b"A_OPUS")].concat());
+        let master =
+            |id: &[u8], body: &[u8]| [id, &[0x80 | u8::try_from(body.len()).expect("short")], body].concat();
+        let duration = if finished {
+            master(&[0x44, 0x89], &1_040_f64.to_be_bytes())
+        } else {
+            Vec::new()
+        };
+        let info = master(
+            &[0x15, 0x49, 0xa9, 0x66],
+            &[master(&[0x2a, 0xd7, 0xb1], &[0x0f, 0x42, 0x40]), duration].concat(),
+        );
+        let track = |number: u8, codec: &[u8]| {
+            master(
+                &[0xae],
+                &[master(&[0xd7], &[number]), master(&[0x86], codec)].concat(),
+            )
+        };
+        let tracks = master(
+            &[0x16, 0x54, 0xae, 0x6b],
+            &[track(1, b"V_VP8\0"), track(2, b"A_OPUS")].concat(),
+        );
         let unknown = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         let mut file = [
             master(&[0x1a, 0x45, 0xdf, 0xa3], &[]),
@@ -353,7 +403,12 @@ mod tests {
             tracks,
             [&[0x1f, 0x43, 0xb6, 0x75][..], &unknown].concat(),
             master(&[0xe7], &[0x03, 0xe8]),
-            master(&[0xa3], &[0x81, 0, 0, 0x80, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00]),
+            master(
+                &[0xa3],
+                &[
+                    0x81, 0, 0, 0x80, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00,
+                ],
+            ),
             master(&[0xa0], &master(&[0xa1], &[0x82, 0, 20, 0, 0xf8, 0xff, 0xfe])),
         ]
         .concat();
@@ -365,10 +420,23 @@ mod tests {
 
     #[test]
     fn a_finished_file_is_complete_and_one_being_written_is_not() {
-        let (scan, _) = WebmReader::new(&file(true)[..]).and_then(WebmReader::scan).expect("readable");
+        let (scan, _) = WebmReader::new(&file(true)[..])
+            .and_then(WebmReader::scan)
+            .expect("readable");
         assert!(scan.is_complete() && scan.has_media());
-        assert_eq!((scan.end(), scan.size), (Duration::from_millis(1_020), Some(FrameSize { width: 320, height: 180 })));
-        let (scan, _) = WebmReader::new(&file(false)[..]).and_then(WebmReader::scan).expect("readable");
+        assert_eq!(
+            (scan.end(), scan.size),
+            (
+                Duration::from_millis(1_020),
+                Some(FrameSize {
+                    width: 320,
+                    height: 180
+                })
+            )
+        );
+        let (scan, _) = WebmReader::new(&file(false)[..])
+            .and_then(WebmReader::scan)
+            .expect("readable");
         assert!(!scan.is_complete());
         assert_eq!((scan.video.frames, scan.audio.frames), (1, 1));
     }
@@ -377,7 +445,9 @@ mod tests {
     fn a_file_cut_off_anywhere_gives_what_is_whole() {
         let whole = file(true);
         for length in 5..whole.len() {
-            let (scan, _) = WebmReader::new(&whole[..length]).and_then(WebmReader::scan).expect("readable");
+            let (scan, _) = WebmReader::new(&whole[..length])
+                .and_then(WebmReader::scan)
+                .expect("readable");
             assert!(scan.video.frames <= 1 && !scan.is_complete(), "{length}");
         }
         let mut reader = WebmReader::new(&whole[..]).expect("readable");

@@ -239,7 +239,13 @@ impl RecordingWriter {
             return;
         };
         let origin = *self.origin.get_or_insert_with(|| {
-            let origin = self.pending.iter().map(|piece| piece.at).min().unwrap_or(earliest).min(earliest);
+            let origin = self
+                .pending
+                .iter()
+                .map(|piece| piece.at)
+                .min()
+                .unwrap_or(earliest)
+                .min(earliest);
             self.fill.begin_at(origin);
             pipeline.begin(self.fill.size(), captured_at);
             self.note.offset_ms = Some(milliseconds(origin));
@@ -259,7 +265,11 @@ impl RecordingWriter {
                 .collect();
             pipeline.push(kind, frames.into_iter());
         }
-        self.end = self.pending.iter().map(|piece| piece.at).fold(self.end, Duration::max);
+        self.end = self
+            .pending
+            .iter()
+            .map(|piece| piece.at)
+            .fold(self.end, Duration::max);
         self.pending.clear();
         self.pending_since = None;
     }
@@ -270,7 +280,11 @@ impl RecordingWriter {
         }
         let size = self.fill.size();
         let area = |width: u16, height: u16| u32::from(width) * u32::from(height);
-        if self.note.size().is_none_or(|known| area(known.width, known.height) < area(size.width, size.height)) {
+        if self
+            .note
+            .size()
+            .is_none_or(|known| area(known.width, known.height) < area(size.width, size.height))
+        {
             (self.note.width, self.note.height) = (Some(size.width), Some(size.height));
             self.note_is_due = true;
         }
@@ -278,7 +292,11 @@ impl RecordingWriter {
 
     fn note_gap(&mut self, from: Duration, to: Duration, reason: GapReason) {
         if to > from {
-            self.note.gaps.push(Gap { from_ms: milliseconds(from), to_ms: milliseconds(to), reason });
+            self.note.gaps.push(Gap {
+                from_ms: milliseconds(from),
+                to_ms: milliseconds(to),
+                reason,
+            });
             self.note_is_due = true;
         }
     }
@@ -322,3 +340,112 @@ const START_HOLD: Duration = Duration::from_millis(250);
 const WISH_PERIOD: Duration = Duration::from_secs(1);
 /// A power cut takes so much.
 const SYNC_PERIOD: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::process::Command;
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use seodang_model::{DisplayName, LessonFolder, LessonId, RecordingKind, Role, StorageName};
+    use seodang_rtp::ClockSource;
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::closing::FinishError;
+    use crate::manifest::ParticipantEntry;
+    use crate::part::LessonPlace;
+
+    /// A pipe that nobody reads takes 64 KiB and then blocks whoever writes, as a disk does that has gone.
+    #[test]
+    fn a_stuck_disk_holds_up_neither_the_class_nor_its_end() {
+        crate::check_framework().expect("gstreamer");
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .expect("mkfifo")
+                .success()
+        );
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&pipe)
+            .expect("a pipe");
+        let pipeline = Pipeline::start(&file).expect("a pipeline");
+        let place = LessonPlace {
+            room: "r".parse().expect("a number"),
+            folder: LessonFolder::of(OffsetDateTime::UNIX_EPOCH),
+        };
+        let name = StorageName::for_display(&DisplayName::parse("민수").expect("a name"));
+        let note_file = NoteFile::new(
+            folder.path().to_owned(),
+            place.recording(&name, RecordingKind::Camera, 1),
+        );
+        let mut writer = RecordingWriter::new(Opened {
+            file: Arc::new(file),
+            pipeline,
+            note: note(name),
+            note_file: Arc::new(note_file),
+            clerk: ClerkHandle::start().expect("a clerk"),
+        });
+        writer.set_sending(MediaKind::Video, true, Duration::ZERO);
+        writer.set_sending(MediaKind::Audio, true, Duration::ZERO);
+        let begin = Instant::now();
+        for index in 0..3_000 {
+            let at = Duration::from_millis(index * 20);
+            writer.write(MediaKind::Video, &frame(at, index % 100 == 0, 10_000));
+            writer.write(MediaKind::Audio, &frame(at, true, 80));
+            writer.tick(at);
+        }
+        let status = writer.status();
+        assert!(status.dropped_video_frames > 1_000, "{status:?}");
+        assert_eq!(status.dropped_audio_packets, 0, "sound is given up last");
+        assert!(writer.take_keyframe_wish());
+        assert!(matches!(
+            writer.finish().wait(Duration::from_millis(300)),
+            Err(FinishError::Deadline)
+        ));
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    }
+
+    fn frame(at: Duration, keyframe: bool, bytes: usize) -> Frame {
+        Frame {
+            data: Bytes::from(vec![u8::from(!keyframe); bytes]),
+            keyframe,
+            size: keyframe.then_some(FrameSize {
+                width: 640,
+                height: 480,
+            }),
+            at,
+            captured_at: SystemTime::UNIX_EPOCH + at,
+            clock: ClockSource::Arrival,
+        }
+    }
+
+    fn note(name: StorageName) -> PartNote {
+        let id = ParticipantId::from_bits(1);
+        PartNote {
+            lesson: LessonId::from_bits(1),
+            lesson_started_at: OffsetDateTime::UNIX_EPOCH,
+            participant: ParticipantEntry {
+                id,
+                name,
+                role: Role::Student,
+                consent_version: 1,
+            },
+            resumed_after: None,
+            state: PartState::Recording,
+            offset_ms: None,
+            width: None,
+            height: None,
+            gaps: Vec::new(),
+            dropped_video_frames: 0,
+            dropped_audio_packets: 0,
+            joined: false,
+        }
+    }
+}

@@ -14,7 +14,12 @@ pub(super) struct BoolEncoder {
 
 impl BoolEncoder {
     pub(super) fn new() -> Self {
-        Self { output: Vec::new(), low: 0, held: 0, range: 255 }
+        Self {
+            output: Vec::new(),
+            low: 0,
+            held: 0,
+            range: 255,
+        }
     }
 
     /// One bit; `probability` is that of `false`.
@@ -81,13 +86,21 @@ mod tests {
 
     impl<'a> Reader<'a> {
         fn new(data: &'a [u8]) -> Self {
-            let mut reader = Self { data, value: 0, range: 255, bits: 0 };
+            let mut reader = Self {
+                data,
+                value: 0,
+                range: 255,
+                bits: 0,
+            };
             reader.value = (reader.byte() << 8) | reader.byte();
             reader
         }
 
         fn byte(&mut self) -> u32 {
-            let (first, rest) = self.data.split_first().map_or((0, self.data), |(byte, rest)| (*byte, rest));
+            let (first, rest) = self
+                .data
+                .split_first()
+                .map_or((0, self.data), |(byte, rest)| (*byte, rest));
             self.data = rest;
             first.into()
         }

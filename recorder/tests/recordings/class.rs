@@ -7,41 +7,63 @@ use seodang_model::{
     DisplayName, LessonFolder, LessonId, MediaKind, ParticipantId, RecordingKind, Role, StorageName,
 };
 use seodang_recorder::{
-    GapReason, LessonManifest, LessonPlace, LessonSummary, ParticipantEntry, Recorder, RecorderConfig, RecordingInfo,
-    RecordingWriter, finish_lesson,
+    GapReason, LessonManifest, LessonPlace, LessonSummary, ParticipantEntry, Recorder, RecorderConfig,
+    RecordingInfo, RecordingWriter, finish_lesson,
 };
 use seodang_rtp::Frame;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-pub const STARTED_AT: OffsetDateTime = datetime!(2026-11-21 00:00:05 UTC);
+pub(crate) const STARTED_AT: OffsetDateTime = datetime!(2026-11-21 00:00:05 UTC);
 
-pub struct Class {
-    pub root: tempfile::TempDir,
-    pub recorder: Recorder,
-    pub lesson: LessonId,
+pub(crate) struct Class {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) recorder: Recorder,
+    pub(crate) lesson: LessonId,
 }
 
 impl Class {
-    pub fn new() -> Self {
-        let root = tempfile::Builder::new().prefix("서당 recordings ").tempdir().expect("a folder");
-        let recorder = Recorder::start(RecorderConfig { root: root.path().to_owned() }).expect("gstreamer");
-        Self { root, recorder, lesson: LessonId::from_bits(7) }
+    pub(crate) fn new() -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("서당 recordings ")
+            .tempdir()
+            .expect("a folder");
+        let recorder = Recorder::start(RecorderConfig {
+            root: root.path().to_owned(),
+        })
+        .expect("gstreamer");
+        Self {
+            root,
+            recorder,
+            lesson: LessonId::from_bits(7),
+        }
     }
 
-    pub fn place(&self) -> LessonPlace {
-        LessonPlace { room: "math-7b".parse().expect("a number"), folder: LessonFolder::of(STARTED_AT) }
+    /// A lesson whose recorder stands elsewhere: its own folder stays empty.
+    pub(crate) fn beside(recorder: Recorder) -> Self {
+        Self {
+            root: tempfile::tempdir().expect("a folder"),
+            recorder,
+            lesson: LessonId::from_bits(7),
+        }
     }
 
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn place(&self) -> LessonPlace {
+        LessonPlace {
+            room: "math-7b".parse().expect("a number"),
+            folder: LessonFolder::of(STARTED_AT),
+        }
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
         self.place().path(self.root.path())
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder().join(name)
     }
 
-    pub fn info(&self, name: &str, kind: RecordingKind) -> RecordingInfo {
+    pub(crate) fn info(&self, name: &str, kind: RecordingKind) -> RecordingInfo {
         RecordingInfo {
             place: self.place(),
             lesson: self.lesson,
@@ -52,16 +74,23 @@ impl Class {
         }
     }
 
-    pub fn open(&self, name: &str) -> RecordingWriter {
-        self.recorder.open(self.info(name, RecordingKind::Camera)).expect("a recording")
+    pub(crate) fn open(&self, name: &str) -> RecordingWriter {
+        self.recorder
+            .open(self.info(name, RecordingKind::Camera))
+            .expect("a recording")
     }
 
-    pub fn open_again(&self, name: &str, reason: GapReason) -> RecordingWriter {
+    pub(crate) fn open_again(&self, name: &str, reason: GapReason) -> RecordingWriter {
         let info = self.info(name, RecordingKind::Camera);
-        self.recorder.open(RecordingInfo { resumed_after: Some(reason), ..info }).expect("a recording")
+        self.recorder
+            .open(RecordingInfo {
+                resumed_after: Some(reason),
+                ..info
+            })
+            .expect("a recording")
     }
 
-    pub fn summary(&self, names: &[&str]) -> LessonSummary {
+    pub(crate) fn summary(&self, names: &[&str]) -> LessonSummary {
         LessonSummary {
             place: self.place(),
             lesson: self.lesson,
@@ -72,12 +101,12 @@ impl Class {
         }
     }
 
-    pub fn end(&self, names: &[&str]) -> LessonManifest {
+    pub(crate) fn end(&self, names: &[&str]) -> LessonManifest {
         finish_lesson(self.root.path(), &self.summary(names)).expect("a finished lesson")
     }
 
     /// Names of all files in the lesson's folder, hidden ones too, in order.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(self.folder())
             .expect("a folder")
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
@@ -87,9 +116,11 @@ impl Class {
     }
 }
 
-pub fn participant(name: &str) -> ParticipantEntry {
+pub(crate) fn participant(name: &str) -> ParticipantEntry {
     let display = DisplayName::parse(name).expect("a name");
-    let bits = name.bytes().fold(0_u128, |sum, byte| (sum << 3) ^ u128::from(byte));
+    let bits = name
+        .bytes()
+        .fold(0_u128, |sum, byte| (sum << 3) ^ u128::from(byte));
     ParticipantEntry {
         id: ParticipantId::from_bits(bits),
         name: StorageName::for_display(&display),
@@ -99,14 +130,19 @@ pub fn participant(name: &str) -> ParticipantEntry {
 }
 
 /// What happens to a recording, and when on the lesson clock.
-pub enum Event {
+pub(crate) enum Event {
     Frame(MediaKind, Frame),
     Sending(MediaKind, bool),
     Away(bool),
 }
 
 /// Plays events to a recording, the clock ticking every 20 ms, up to `until`.
-pub fn play(writer: &mut RecordingWriter, mut events: Vec<(Duration, Event)>, from: Duration, until: Duration) {
+pub(crate) fn play(
+    writer: &mut RecordingWriter,
+    mut events: Vec<(Duration, Event)>,
+    from: Duration,
+    until: Duration,
+) {
     events.sort_by_key(|(at, _)| *at);
     let mut events = events.into_iter().peekable();
     let mut now = from;
@@ -124,15 +160,21 @@ pub fn play(writer: &mut RecordingWriter, mut events: Vec<(Duration, Event)>, fr
 }
 
 /// Frames that arrive 30 ms after they were captured.
-pub fn arriving(kind: MediaKind, frames: &[Frame]) -> Vec<(Duration, Event)> {
+pub(crate) fn arriving(kind: MediaKind, frames: &[Frame]) -> Vec<(Duration, Event)> {
     let delay = Duration::from_millis(30);
-    frames.iter().map(|frame| (frame.at + delay, Event::Frame(kind, frame.clone()))).collect()
+    frames
+        .iter()
+        .map(|frame| (frame.at + delay, Event::Frame(kind, frame.clone())))
+        .collect()
 }
 
-pub fn both_sending(at: Duration) -> Vec<(Duration, Event)> {
-    vec![(at, Event::Sending(MediaKind::Video, true)), (at, Event::Sending(MediaKind::Audio, true))]
+pub(crate) fn both_sending(at: Duration) -> Vec<(Duration, Event)> {
+    vec![
+        (at, Event::Sending(MediaKind::Video, true)),
+        (at, Event::Sending(MediaKind::Audio, true)),
+    ]
 }
 
-pub fn s(seconds: f64) -> Duration {
+pub(crate) fn s(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }

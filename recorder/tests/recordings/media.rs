@@ -10,7 +10,7 @@ use seodang_model::MediaKind;
 use seodang_rtp::{ClockSource, Frame, FrameSize};
 
 /// A picture that moves all over, 30 a second.
-pub fn camera(width: u16, height: u16, seconds: u32) -> Vec<Frame> {
+pub(crate) fn camera(width: u16, height: u16, seconds: u32) -> Vec<Frame> {
     video(&format!(
         "videotestsrc num-buffers={} pattern=ball motion=sweep ! video/x-raw,width={width},height={height},framerate=30/1 \
          ! vp8enc deadline=1 cpu-used=8 keyframe-max-dist=90 target-bitrate=600000 error-resilient=default \
@@ -20,20 +20,23 @@ pub fn camera(width: u16, height: u16, seconds: u32) -> Vec<Frame> {
 }
 
 /// The frames of any pipeline that ends in VP8 and `appsink name=out`.
-pub fn video(description: &str) -> Vec<Frame> {
+pub(crate) fn video(description: &str) -> Vec<Frame> {
     pull(description)
         .into_iter()
         .map(|(at, data)| {
             let keyframe = data[0] & 1 == 0;
             let number = |place: usize| u16::from_le_bytes([data[place], data[place + 1]]) & 0x3fff;
-            let size = keyframe.then(|| FrameSize { width: number(6), height: number(8) });
+            let size = keyframe.then(|| FrameSize {
+                width: number(6),
+                height: number(8),
+            });
             frame(at, data.clone(), keyframe, size)
         })
         .collect()
 }
 
 /// A tone in packets of 20 ms.
-pub fn microphone(seconds: u32) -> Vec<Frame> {
+pub(crate) fn microphone(seconds: u32) -> Vec<Frame> {
     pull(&format!(
         "audiotestsrc num-buffers={} samplesperbuffer=960 freq=440 ! audio/x-raw,rate=48000,channels=1 \
          ! opusenc bitrate=32000 ! appsink name=out sync=false max-buffers=0",
@@ -45,7 +48,7 @@ pub fn microphone(seconds: u32) -> Vec<Frame> {
 }
 
 /// Both tracks in order of time.
-pub fn interleaved(video: &[Frame], audio: &[Frame]) -> Vec<(MediaKind, Frame)> {
+pub(crate) fn interleaved(video: &[Frame], audio: &[Frame]) -> Vec<(MediaKind, Frame)> {
     let mut all: Vec<_> = video
         .iter()
         .map(|frame| (MediaKind::Video, frame.clone()))
@@ -56,15 +59,30 @@ pub fn interleaved(video: &[Frame], audio: &[Frame]) -> Vec<(MediaKind, Frame)> 
 }
 
 /// The same frames later on the lesson clock.
-pub fn later(frames: &[Frame], by: Duration) -> Vec<Frame> {
-    frames.iter().map(|frame| Frame { at: frame.at + by, ..frame.clone() }).collect()
+pub(crate) fn later(frames: &[Frame], by: Duration) -> Vec<Frame> {
+    frames
+        .iter()
+        .map(|frame| Frame {
+            at: frame.at + by,
+            ..frame.clone()
+        })
+        .collect()
 }
 
 fn pull(description: &str) -> Vec<(Duration, Bytes)> {
     gst::init().expect("gstreamer is installed");
-    let pipeline = gst::parse::launch(description).expect("a pipeline").downcast::<gst::Pipeline>().expect("a pipeline");
-    let sink = pipeline.by_name("out").expect("a sink").downcast::<AppSink>().expect("a sink for us");
-    pipeline.set_state(gst::State::Playing).expect("the pipeline starts");
+    let pipeline = gst::parse::launch(description)
+        .expect("a pipeline")
+        .downcast::<gst::Pipeline>()
+        .expect("a pipeline");
+    let sink = pipeline
+        .by_name("out")
+        .expect("a sink")
+        .downcast::<AppSink>()
+        .expect("a sink for us");
+    pipeline
+        .set_state(gst::State::Playing)
+        .expect("the pipeline starts");
     let mut frames = Vec::new();
     while let Ok(sample) = sink.pull_sample() {
         let buffer = sample.buffer().expect("a frame");
@@ -77,5 +95,12 @@ fn pull(description: &str) -> Vec<(Duration, Bytes)> {
 
 fn frame(at: Duration, data: Bytes, keyframe: bool, size: Option<FrameSize>) -> Frame {
     let captured_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000) + at;
-    Frame { data, keyframe, size, at, captured_at, clock: ClockSource::Arrival }
+    Frame {
+        data,
+        keyframe,
+        size,
+        at,
+        captured_at,
+        clock: ClockSource::Arrival,
+    }
 }
