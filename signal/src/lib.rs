@@ -17,14 +17,18 @@
 //! # }
 //! ```
 
+pub mod chat;
 pub mod config;
+mod consent;
 pub mod data;
 pub mod disk;
 pub mod error;
 pub mod health;
 pub mod metrics;
 pub mod pages;
+pub mod range;
 mod routes;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
