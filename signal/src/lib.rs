@@ -23,6 +23,7 @@ mod consent;
 pub mod data;
 pub mod disk;
 pub mod error;
+pub mod files;
 pub mod health;
 pub mod metrics;
 pub mod pages;

@@ -39,21 +39,29 @@ pub fn plan(conditions: Conditions<'_>, etag: &str, size_bytes: u64) -> Plan {
     if conditions.if_range.is_some_and(|tag| tag.trim() != etag) {
         return Plan::Whole;
     }
-    conditions.range.map_or(Plan::Whole, |range| resolve(range, size_bytes))
+    conditions
+        .range
+        .map_or(Plan::Whole, |range| resolve(range, size_bytes))
 }
 
 /// RFC 9110 section 13.1.2: compared weakly, `*` stands for any.
 fn lists(tags: &str, etag: &str) -> bool {
-    tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    tags.split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 /// RFC 9110 section 14.1.2.
 fn resolve(range: &str, size_bytes: u64) -> Plan {
-    let Some((unit, set)) = range.split_once('=') else { return Plan::Whole };
+    let Some((unit, set)) = range.split_once('=') else {
+        return Plan::Whole;
+    };
     if !unit.trim().eq_ignore_ascii_case("bytes") || set.contains(',') {
         return Plan::Whole;
     }
-    let Some((first, last)) = set.trim().split_once('-') else { return Plan::Whole };
+    let Some((first, last)) = set.trim().split_once('-') else {
+        return Plan::Whole;
+    };
     match (number(first), number(last)) {
         (Some(Position::At(first)), Some(Position::At(last))) if first > last => Plan::Whole,
         (Some(Position::At(first)), Some(last)) => {
@@ -97,7 +105,14 @@ mod tests {
     const ETAG: &str = "\"abc\"";
 
     fn ranged(range: &str, size_bytes: u64) -> Plan {
-        plan(Conditions { range: Some(range), ..Conditions::default() }, ETAG, size_bytes)
+        plan(
+            Conditions {
+                range: Some(range),
+                ..Conditions::default()
+            },
+            ETAG,
+            size_bytes,
+        )
     }
 
     #[test]
@@ -157,7 +172,17 @@ mod tests {
     #[test]
     fn conditions_are_judged_before_the_range() {
         let range = Some("bytes=0-0");
-        let with = |if_range, if_none_match| plan(Conditions { range, if_range, if_none_match }, ETAG, 10);
+        let with = |if_range, if_none_match| {
+            plan(
+                Conditions {
+                    range,
+                    if_range,
+                    if_none_match,
+                },
+                ETAG,
+                10,
+            )
+        };
         assert_eq!(with(Some("\"abc\""), None), Plan::Part(0..=0));
         assert_eq!(with(Some("\"other\""), None), Plan::Whole);
         assert_eq!(with(Some("W/\"abc\""), None), Plan::Whole);

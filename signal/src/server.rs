@@ -1,7 +1,7 @@
 //! Starts and stops everything, in this order.
 //!
-//! Start: data folder (and its lock), pages and API. Stop: no new connection, requests under way finish, data
-//! folder free. Tests and the program call the same [`start`].
+//! Start: data folder (and its lock), database, pages and API. Stop: no new connection, requests under way finish,
+//! database, data folder free. Tests and the program call the same [`start`].
 
 mod accept;
 mod stall;
@@ -23,9 +23,11 @@ use warp::reply::Response;
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
 use crate::error::ApiError;
+use crate::files::Downloads;
 use crate::health::Health;
 use crate::metrics::{Metrics, Route};
 use crate::routes::{self, App};
+use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
 use accept::{Answer, Front, Limits};
 use seodang_model::protocol::ErrorCode;
@@ -45,6 +47,9 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The database cannot be opened.
+    #[error("database")]
+    Store(#[from] StoreError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -79,6 +84,7 @@ pub struct Server {
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server, StartError> {
     let config = Arc::new(config);
     let data = DataFolder::open(&config.data)?;
+    let store = Store::open(&config.data.join("seodang.db")).await?;
     let identity = Identity::of_config(&config)?;
     let tls = identity
         .as_ref()
@@ -100,6 +106,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     let metrics = Arc::new(Metrics::default());
     let health = Arc::new(Health::new(config.data.clone(), Vec::new(), Vec::new()));
     let app = App {
+        store: store.clone(),
+        downloads: Downloads::default(),
         config: config.clone(),
         health: health.clone(),
         metrics: metrics.clone(),
@@ -132,6 +140,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
             hard_stop.cancel();
             let _ = front.await;
         }
+        store.close().await;
         drop(data);
         tracing::info!("stopped");
     });

@@ -28,7 +28,7 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
 }
 
 async fn ready(app: App) -> Response {
-    let readiness = app.health.readiness(true);
+    let readiness = app.health.readiness(app.store.check().await.is_ok());
     let status = if readiness.ready {
         StatusCode::OK
     } else {
