@@ -5,11 +5,17 @@ use super::*;
 const SAMPLE: &str = include_str!("../../../seodang.sample.toml");
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn of_file(text: &str) -> Result<Config, ConfigError> {
-    Config::from_sources(&Sources { file: Some(text.to_owned()), ..Sources::default() })
+    Config::from_sources(&Sources {
+        file: Some(text.to_owned()),
+        ..Sources::default()
+    })
 }
 
 #[test]
@@ -17,11 +23,18 @@ fn flags_win_over_environment_over_file_over_defaults() {
     let file = "workers = 2\nroom_capacity = 20\nseat_grace_s = 5\n";
     let config = Config::from_sources(&Sources {
         file: Some(file.to_owned()),
-        environment: pairs(&[("SEODANG_ROOM_CAPACITY", "21"), ("SEODANG_SEAT_GRACE_S", "6"), ("HOME", "/x")]),
+        environment: pairs(&[
+            ("SEODANG_ROOM_CAPACITY", "21"),
+            ("SEODANG_SEAT_GRACE_S", "6"),
+            ("HOME", "/x"),
+        ]),
         flags: pairs(&[("seat_grace_s", "7")]),
     })
     .expect("a configuration");
-    assert_eq!((config.workers, config.room_capacity, config.seat_grace_s), (2, 21, 7));
+    assert_eq!(
+        (config.workers, config.room_capacity, config.seat_grace_s),
+        (2, 21, 7)
+    );
     assert_eq!(config.capture_period_s, Config::default().capture_period_s);
 }
 
@@ -30,11 +43,26 @@ fn unknown_keys_are_refused_wherever_they_come_from() {
     assert!(matches!(of_file("room_capcity = 20"), Err(ConfigError::File(_))));
     assert!(matches!(of_file("[listen]\nport = 1"), Err(ConfigError::File(_))));
     for variable in ["SEODANG_ROOM_CAPCITY", "SEODANG_", "SEODANG_room_capacity"] {
-        let sources = Sources { environment: pairs(&[(variable, "20")]), ..Sources::default() };
-        assert!(matches!(Config::from_sources(&sources), Err(ConfigError::UnknownVariable(_))), "{variable}");
+        let sources = Sources {
+            environment: pairs(&[(variable, "20")]),
+            ..Sources::default()
+        };
+        assert!(
+            matches!(
+                Config::from_sources(&sources),
+                Err(ConfigError::UnknownVariable(_))
+            ),
+            "{variable}"
+        );
     }
-    let sources = Sources { flags: pairs(&[("nothing", "1")]), ..Sources::default() };
-    assert!(matches!(Config::from_sources(&sources), Err(ConfigError::UnknownFlag(_))));
+    let sources = Sources {
+        flags: pairs(&[("nothing", "1")]),
+        ..Sources::default()
+    };
+    assert!(matches!(
+        Config::from_sources(&sources),
+        Err(ConfigError::UnknownFlag(_))
+    ));
 }
 
 #[test]
@@ -56,9 +84,15 @@ fn wrong_values_are_refused_with_their_key() {
         ("SEODANG_TLS_KEY", "only-the-key.pem"),
         ("SEODANG_METRICS_TOKEN", ""),
     ] {
-        let sources = Sources { environment: pairs(&[(variable, value)]), ..Sources::default() };
+        let sources = Sources {
+            environment: pairs(&[(variable, value)]),
+            ..Sources::default()
+        };
         let error = Config::from_sources(&sources).expect_err(variable);
-        assert!(matches!(error, ConfigError::Value { .. }), "{variable}={value}: {error}");
+        assert!(
+            matches!(error, ConfigError::Value { .. }),
+            "{variable}={value}: {error}"
+        );
     }
     assert!(of_file("media_port = 65530\nworkers = 10").is_err());
 }
@@ -67,8 +101,15 @@ fn wrong_values_are_refused_with_their_key() {
 fn plain_http_beyond_loopback_is_refused_without_the_flag() {
     for listen in ["0.0.0.0:8080", "192.0.2.1:80", "[::]:8080"] {
         let file = format!("listen = {listen:?}");
-        assert!(matches!(of_file(&file), Err(ConfigError::PlainBeyondLoopback(_))), "{listen}");
-        for more in ["insecure_http = true", "lan = true", "tls_certificate = \"c\"\ntls_key = \"k\""] {
+        assert!(
+            matches!(of_file(&file), Err(ConfigError::PlainBeyondLoopback(_))),
+            "{listen}"
+        );
+        for more in [
+            "insecure_http = true",
+            "lan = true",
+            "tls_certificate = \"c\"\ntls_key = \"k\"",
+        ] {
             assert!(of_file(&format!("{file}\n{more}")).is_ok(), "{listen} {more}");
         }
     }
@@ -81,7 +122,10 @@ fn lan_listens_on_all_addresses_over_tls() {
     assert!(config.is_tls());
     assert_eq!(config.bind_address(), "0.0.0.0:8080".parse().expect("an address"));
     let config = of_file("lan = true\nlisten = \"192.0.2.1:9000\"").expect("a configuration");
-    assert_eq!(config.bind_address(), "192.0.2.1:9000".parse().expect("an address"));
+    assert_eq!(
+        config.bind_address(),
+        "192.0.2.1:9000".parse().expect("an address")
+    );
 }
 
 #[test]
@@ -100,7 +144,9 @@ fn the_sample_file_holds_every_key_with_its_default() {
     let mut seen = Vec::new();
     for line in SAMPLE.lines() {
         if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")
-            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            && key
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
         {
             seen.push(key);
         }
@@ -109,7 +155,13 @@ fn the_sample_file_holds_every_key_with_its_default() {
     assert_eq!(seen, keys);
     let uncommented: String = SAMPLE
         .lines()
-        .map(|line| if line.contains(" = ") { line.trim_start_matches("# ") } else { "" })
+        .map(|line| {
+            if line.contains(" = ") {
+                line.trim_start_matches("# ")
+            } else {
+                ""
+            }
+        })
         .flat_map(|line| [line, "\n"])
         .collect();
     of_file(&uncommented).expect("the examples are valid too");
@@ -117,6 +169,10 @@ fn the_sample_file_holds_every_key_with_its_default() {
         let first_words: Vec<_> = setting.help.split_whitespace().take(4).collect();
         let sample: String = SAMPLE.replace("# ", "");
         let sample: Vec<_> = sample.split_whitespace().collect();
-        assert!(sample.windows(4).any(|words| words == first_words), "{} is described", setting.name);
+        assert!(
+            sample.windows(4).any(|words| words == first_words),
+            "{} is described",
+            setting.name
+        );
     }
 }

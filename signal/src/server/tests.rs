@@ -32,7 +32,12 @@ impl Place {
         change(&mut config);
         let shutdown = CancellationToken::new();
         let server = start(config.clone(), shutdown.clone()).await.expect("a server");
-        Self { server: Some(server), shutdown, config, _folder: folder }
+        Self {
+            server: Some(server),
+            shutdown,
+            config,
+            _folder: folder,
+        }
     }
 
     fn server(&self) -> &Server {
@@ -50,7 +55,9 @@ impl Place {
     async fn stop(&mut self) {
         self.shutdown.cancel();
         let server = self.server.take().expect("running");
-        tokio::time::timeout(STOP_WITHIN, server.finished()).await.expect("stops in time");
+        tokio::time::timeout(STOP_WITHIN, server.finished())
+            .await
+            .expect("stops in time");
     }
 }
 
@@ -63,7 +70,12 @@ impl Drop for Place {
 #[tokio::test]
 async fn pages_carry_the_headers_that_protect_them() {
     let place = Place::start(|_| {}).await;
-    for (path, status) in [("/", 200), ("/class/7b", 200), ("/recordings/7b", 200), ("/nowhere", 404)] {
+    for (path, status) in [
+        ("/", 200),
+        ("/class/7b", 200),
+        ("/recordings/7b", 200),
+        ("/nowhere", 404),
+    ] {
         let answer = get(place.address(), path, "Accept: text/html\r\n").await;
         assert_eq!(answer.status, status, "{path}");
         let policy = answer.header("content-security-policy").expect("a policy");
@@ -71,7 +83,11 @@ async fn pages_carry_the_headers_that_protect_them() {
         assert!(!policy.contains("unsafe"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
-        assert!(answer.header("permissions-policy").is_some_and(|value| value.contains("camera=(self)")));
+        assert!(
+            answer
+                .header("permissions-policy")
+                .is_some_and(|value| value.contains("camera=(self)"))
+        );
         assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     }
 }
@@ -80,12 +96,24 @@ async fn pages_carry_the_headers_that_protect_them() {
 async fn a_page_that_is_known_is_not_sent_again() {
     let place = Place::start(|_| {}).await;
     let first = place.get("/assets/js/protocol.js").await;
-    assert_eq!((first.status, first.header("content-type")), (200, Some("text/javascript; charset=utf-8")));
+    assert_eq!(
+        (first.status, first.header("content-type")),
+        (200, Some("text/javascript; charset=utf-8"))
+    );
     assert_eq!(first.header("cache-control"), Some("no-cache"));
     let etag = first.header("etag").expect("an entity tag");
-    let again = get(place.address(), "/assets/js/protocol.js", &format!("If-None-Match: {etag}\r\n")).await;
+    let again = get(
+        place.address(),
+        "/assets/js/protocol.js",
+        &format!("If-None-Match: {etag}\r\n"),
+    )
+    .await;
     assert_eq!((again.status, again.body.len()), (304, 0));
-    let head = send(place.address(), "HEAD /assets/js/protocol.js HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let head = send(
+        place.address(),
+        "HEAD /assets/js/protocol.js HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
     assert_eq!((head.status, head.body.len()), (200, 0));
 }
 
@@ -119,9 +147,16 @@ async fn probes_answer_and_an_unknown_address_is_a_json_error() {
     let ready: serde_json::Value = serde_json::from_slice(&place.get("/readyz").await.body).expect("json");
     assert!(ready["reasons"].is_array() && ready["degraded"].is_array());
     let metrics = place.get("/metrics").await;
-    assert!(metrics.text().contains("seodang_http_requests_total{route=\"health\",code=\"200\"}"));
+    assert!(
+        metrics
+            .text()
+            .contains("seodang_http_requests_total{route=\"health\",code=\"200\"}")
+    );
     let lost = place.get("/api/v1/nothing").await;
-    assert_eq!((lost.status, lost.error_code().as_deref()), (404, Some("not_found")));
+    assert_eq!(
+        (lost.status, lost.error_code().as_deref()),
+        (404, Some("not_found"))
+    );
 }
 
 #[tokio::test]
@@ -162,11 +197,18 @@ async fn lan_serves_tls_with_its_own_certificate_and_sends_plain_http_there() {
     let fingerprint = place.server().fingerprint().expect("tls").to_owned();
     assert!(place.server().url().starts_with("https://"));
 
-    let (answer, seen) = send_tls(place.address(), "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let (answer, seen) = send_tls(
+        place.address(),
+        "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
     assert_eq!((answer.status, seen), (200, fingerprint));
 
     let plain = get(place.address(), "/class/7b?x=1", "").await;
-    assert_eq!((plain.status, plain.header("location")), (308, Some("https://test.example/class/7b?x=1")));
+    assert_eq!(
+        (plain.status, plain.header("location")),
+        (308, Some("https://test.example/class/7b?x=1"))
+    );
 
     // A handshake that never goes on is closed too.
     let mut socket = TcpStream::connect(place.address()).await.expect("connects");
@@ -182,7 +224,9 @@ async fn a_stopped_server_has_let_go_of_everything() {
     let address = place.address();
     // A connection in the middle of a request must not hold the end up.
     let mut idle = TcpStream::connect(address).await.expect("connects");
-    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n").await.expect("written");
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+        .await
+        .expect("written");
     let started = Instant::now();
 
     place.stop().await;
@@ -190,17 +234,34 @@ async fn a_stopped_server_has_let_go_of_everything() {
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(TcpStream::connect(address).await.is_err(), "no longer listening");
     let mut rest = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(1), idle.read_to_end(&mut rest)).await.expect("closed");
+    let _ = tokio::time::timeout(Duration::from_secs(1), idle.read_to_end(&mut rest))
+        .await
+        .expect("closed");
     DataFolder::open(&place.config.data).expect("the data folder is free");
 }
 
 #[tokio::test]
 async fn what_cannot_be_had_is_said_and_leaves_nothing_running() {
     let place = Place::start(|_| {}).await;
-    let taken = Config { data: place.config.data.join("other"), listen: place.server().address(), ..place.config.clone() };
-    let error = start(taken.clone(), CancellationToken::new()).await.expect_err("the port is taken");
+    let taken = Config {
+        data: place.config.data.join("other"),
+        listen: place.server().address(),
+        ..place.config.clone()
+    };
+    let error = start(taken.clone(), CancellationToken::new())
+        .await
+        .expect_err("the port is taken");
     assert!(matches!(error, StartError::Listen { .. }), "{error}");
     DataFolder::open(&taken.data).expect("let go of");
-    let same = start(Config { listen: "127.0.0.1:0".parse().expect("an address"), ..place.config.clone() }, CancellationToken::new());
-    assert!(matches!(same.await, Err(StartError::Data(DataError::InUse { .. }))));
+    let same = start(
+        Config {
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            ..place.config.clone()
+        },
+        CancellationToken::new(),
+    );
+    assert!(matches!(
+        same.await,
+        Err(StartError::Data(DataError::InUse { .. }))
+    ));
 }

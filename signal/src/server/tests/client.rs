@@ -23,7 +23,10 @@ pub(super) struct Answered {
 
 impl Answered {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(super) fn text(&self) -> String {
@@ -39,23 +42,39 @@ impl Answered {
     }
 
     fn parse(bytes: &[u8]) -> Self {
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a complete header");
+        let end = bytes
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .expect("a complete header");
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
         let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1))
+            .expect("a status line");
         let headers: Vec<_> = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+        let chunked = headers
+            .iter()
+            .any(|(name, value)| name == "transfer-encoding" && value == "chunked");
         assert!(!chunked, "every answer says its length");
-        Self { status: status.parse().expect("digits"), body: bytes[end + 4..].to_vec(), headers }
+        Self {
+            status: status.parse().expect("digits"),
+            body: bytes[end + 4..].to_vec(),
+            headers,
+        }
     }
 }
 
 /// A `GET` with further header lines, each with its line end.
 pub(super) async fn get(address: SocketAddr, path: &str, headers: &str) -> Answered {
-    send(address, &format!("GET {path} HTTP/1.1\r\nHost: test.example\r\nConnection: close\r\n{headers}\r\n")).await
+    send(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: test.example\r\nConnection: close\r\n{headers}\r\n"),
+    )
+    .await
 }
 
 /// Sends the text as it is and reads to the end of the connection.
@@ -74,7 +93,10 @@ pub(super) async fn send_tls(address: SocketAddr, request: &str) -> (Answered, S
         .with_no_client_auth();
     let socket = TcpStream::connect(address).await.expect("connects");
     let name = ServerName::try_from("localhost").expect("a name");
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.expect("a handshake");
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, socket)
+        .await
+        .expect("a handshake");
     let answer = talk(stream, request).await;
     let fingerprint = seen.0.lock().expect("no panic").clone();
     (answer, fingerprint)
@@ -103,7 +125,10 @@ impl ServerCertVerifier for Seen {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let pairs: Vec<_> = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect();
+        let pairs: Vec<_> = Sha256::digest(certificate)
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
         *self.0.lock().expect("no panic") = pairs.join(":");
         Ok(ServerCertVerified::assertion())
     }

@@ -32,7 +32,9 @@ struct Class {
 impl Class {
     async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let place = Place::start(change).await;
-        let store = Store::open(&place.config.data.join("seodang.db")).await.expect("the same database");
+        let store = Store::open(&place.config.data.join("seodang.db"))
+            .await
+            .expect("the same database");
         let token = Token::random();
         let room = add_room(&store, "math-7b", &token).await;
         let lesson = LessonRecord {
@@ -51,7 +53,10 @@ impl Class {
             name,
             role: Role::Student,
             rights: Rights::default(),
-            consents: Consents { recording: true, captures: true },
+            consents: Consents {
+                recording: true,
+                captures: true,
+            },
             joined_at: START,
             left: false,
         };
@@ -63,7 +68,14 @@ impl Class {
             person_key: None,
         };
         store.take_seat(&new).await.expect("written");
-        Self { place, store, room, token, lesson, seat }
+        Self {
+            place,
+            store,
+            room,
+            token,
+            lesson,
+            seat,
+        }
     }
 
     fn path(&self, kind: RecordingKind, unfinished: bool) -> RecordingPath {
@@ -78,7 +90,11 @@ impl Class {
     }
 
     fn key(&self, kind: RecordingKind) -> RecordingKey {
-        RecordingKey { lesson: self.lesson.id, participant: self.seat.participant, kind }
+        RecordingKey {
+            lesson: self.lesson.id,
+            participant: self.seat.participant,
+            kind,
+        }
     }
 
     async fn record(&self, content: &[u8]) -> RecordingId {
@@ -92,12 +108,20 @@ impl Class {
             size_bytes: content.len() as u64,
             sha256: SHA256.to_owned(),
         };
-        self.store.recording_finished(self.key(RecordingKind::Camera), &file, START).await.expect("written")
+        self.store
+            .recording_finished(self.key(RecordingKind::Camera), &file, START)
+            .await
+            .expect("written")
     }
 
     async fn fetch(&self, path: &str, headers: &str) -> Answered {
         let bearer = format!("Authorization: Bearer {}\r\n{headers}", self.token.as_str());
-        get(self.place.address(), &format!("/api/v1/rooms/math-7b/{path}"), &bearer).await
+        get(
+            self.place.address(),
+            &format!("/api/v1/rooms/math-7b/{path}"),
+            &bearer,
+        )
+        .await
     }
 }
 
@@ -136,9 +160,15 @@ async fn a_finished_recording_is_listed_and_fetched_whole_and_in_ranges() {
     assert_eq!(recording["kind"], "camera");
     assert_eq!(recording["state"], "finished");
     assert_eq!(recording["started_at"], "2026-11-21T00:00:06.5Z");
-    assert_eq!((&recording["duration_ms"], &recording["size_bytes"]), (&40_000.into(), &200_000.into()));
+    assert_eq!(
+        (&recording["duration_ms"], &recording["size_bytes"]),
+        (&40_000.into(), &200_000.into())
+    );
     assert_eq!(recording["sha256"], SHA256);
-    assert_eq!(recording["href"], format!("/api/v1/rooms/math-7b/recordings/{id}"));
+    assert_eq!(
+        recording["href"],
+        format!("/api/v1/rooms/math-7b/recordings/{id}")
+    );
 
     let path = format!("recordings/{id}");
     let whole = class.fetch(&path, "").await;
@@ -150,30 +180,74 @@ async fn a_finished_recording_is_listed_and_fetched_whole_and_in_ranges() {
     assert_eq!(whole.header("cache-control"), Some("private, no-store"));
     assert_eq!(whole.header("x-content-type-options"), Some("nosniff"));
     let disposition = whole.header("content-disposition").expect("a name");
-    assert!(disposition.starts_with("attachment;") && disposition.ends_with("%EA%B9%80%EB%AF%BC%EC%88%98.webm"));
+    assert!(
+        disposition.starts_with("attachment;") && disposition.ends_with("%EA%B9%80%EB%AF%BC%EC%88%98.webm")
+    );
     let inline = class.fetch(&format!("{path}?inline=1"), "").await;
-    assert!(inline.header("content-disposition").is_some_and(|value| value.starts_with("inline;")));
+    assert!(
+        inline
+            .header("content-disposition")
+            .is_some_and(|value| value.starts_with("inline;"))
+    );
 
     for (range, status, wanted, content_range) in [
         ("bytes=0-0", 206, &content[..1], Some("bytes 0-0/200000")),
-        ("bytes=70000-140000", 206, &content[70_000..=140_000], Some("bytes 70000-140000/200000")),
-        ("bytes=199999-", 206, &content[199_999..], Some("bytes 199999-199999/200000")),
-        ("bytes=199990-999999999", 206, &content[199_990..], Some("bytes 199990-199999/200000")),
-        ("bytes=-10", 206, &content[199_990..], Some("bytes 199990-199999/200000")),
+        (
+            "bytes=70000-140000",
+            206,
+            &content[70_000..=140_000],
+            Some("bytes 70000-140000/200000"),
+        ),
+        (
+            "bytes=199999-",
+            206,
+            &content[199_999..],
+            Some("bytes 199999-199999/200000"),
+        ),
+        (
+            "bytes=199990-999999999",
+            206,
+            &content[199_990..],
+            Some("bytes 199990-199999/200000"),
+        ),
+        (
+            "bytes=-10",
+            206,
+            &content[199_990..],
+            Some("bytes 199990-199999/200000"),
+        ),
         ("bytes=0-1,4-5", 200, &content[..], None),
         ("nonsense", 200, &content[..], None),
     ] {
         let part = class.fetch(&path, &format!("Range: {range}\r\n")).await;
-        assert_eq!((part.status, part.header("content-range")), (status, content_range), "{range}");
+        assert_eq!(
+            (part.status, part.header("content-range")),
+            (status, content_range),
+            "{range}"
+        );
         assert!(part.body == wanted, "{range}");
-        assert_eq!(part.header("content-length"), Some(&*wanted.len().to_string()), "{range}");
+        assert_eq!(
+            part.header("content-length"),
+            Some(&*wanted.len().to_string()),
+            "{range}"
+        );
     }
     let outside = class.fetch(&path, "Range: bytes=200000-\r\n").await;
-    assert_eq!((outside.status, outside.header("content-range")), (416, Some("bytes */200000")));
+    assert_eq!(
+        (outside.status, outside.header("content-range")),
+        (416, Some("bytes */200000"))
+    );
     assert_eq!(outside.error_code().as_deref(), Some("bad_range"));
-    let known = class.fetch(&path, &format!("If-None-Match: \"{SHA256}\"\r\nRange: bytes=0-0\r\n")).await;
+    let known = class
+        .fetch(
+            &path,
+            &format!("If-None-Match: \"{SHA256}\"\r\nRange: bytes=0-0\r\n"),
+        )
+        .await;
     assert_eq!((known.status, known.body.len()), (304, 0));
-    let changed = class.fetch(&path, "If-Range: \"other\"\r\nRange: bytes=0-0\r\n").await;
+    let changed = class
+        .fetch(&path, "If-Range: \"other\"\r\nRange: bytes=0-0\r\n")
+        .await;
     assert_eq!((changed.status, changed.body.len()), (200, 200_000));
 }
 
@@ -187,7 +261,10 @@ async fn head_tells_the_length_and_sends_nothing() {
         class.token.as_str()
     );
     let head = send(class.place.address(), &request).await;
-    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("1000"), 0));
+    assert_eq!(
+        (head.status, head.header("content-length"), head.body.len()),
+        (200, Some("1000"), 0)
+    );
 }
 
 #[tokio::test]
@@ -196,17 +273,35 @@ async fn a_recording_that_is_not_finished_is_listed_and_not_sent() {
     let kind = RecordingKind::Screen;
     let path = class.path(kind, true);
     write_below(&class.place.config.recordings_folder(), &path.to_string(), b"x");
-    let id = class.store.recording_started(class.key(kind), &path, START).await.expect("written");
-    let again = class.store.recording_started(class.key(kind), &path, START).await.expect("written");
+    let id = class
+        .store
+        .recording_started(class.key(kind), &path, START)
+        .await
+        .expect("written");
+    let again = class
+        .store
+        .recording_started(class.key(kind), &path, START)
+        .await
+        .expect("written");
     assert_eq!(id, again, "a further part belongs to the same recording");
 
     for state in ["recording", "finishing"] {
         let list = class.fetch("recordings", "").await.json();
         assert_eq!(list["lessons"][0]["recordings"][0]["state"], state);
-        assert_eq!(list["lessons"][0]["recordings"][0]["file_name"], "김민수_screen.webm");
+        assert_eq!(
+            list["lessons"][0]["recordings"][0]["file_name"],
+            "김민수_screen.webm"
+        );
         let refused = class.fetch(&format!("recordings/{id}"), "").await;
-        assert_eq!((refused.status, refused.error_code().as_deref()), (409, Some("still_recording")));
-        class.store.recordings_finishing(class.lesson.id).await.expect("written");
+        assert_eq!(
+            (refused.status, refused.error_code().as_deref()),
+            (409, Some("still_recording"))
+        );
+        class
+            .store
+            .recordings_finishing(class.lesson.id)
+            .await
+            .expect("written");
     }
 }
 
@@ -218,20 +313,48 @@ async fn nobody_but_the_rooms_host_learns_anything() {
     add_room(&class.store, "other", &other).await;
     let address = class.place.address();
     let bearer = |token: &Token| format!("Authorization: Bearer {}\r\n", token.as_str());
-    for path in ["recordings", &format!("recordings/{id}"), "captures", &format!("captures/{id}")] {
+    for path in [
+        "recordings",
+        &format!("recordings/{id}"),
+        "captures",
+        &format!("captures/{id}"),
+    ] {
         let mine = format!("/api/v1/rooms/math-7b/{path}");
         assert_eq!(get(address, &mine, "").await.status, 401, "{path}");
         let with_other = get(address, &mine, &bearer(&other)).await;
         let unknown = get(address, &format!("/api/v1/rooms/no-such/{path}"), &bearer(&other)).await;
-        assert_eq!((with_other.status, &with_other.body), (404, &unknown.body), "{path}");
+        assert_eq!(
+            (with_other.status, &with_other.body),
+            (404, &unknown.body),
+            "{path}"
+        );
         assert_eq!(unknown.status, 404, "{path}");
     }
     // The other room's host asks for this room's file by way of the own room.
-    let sideways = get(address, &format!("/api/v1/rooms/other/recordings/{id}"), &bearer(&other)).await;
+    let sideways = get(
+        address,
+        &format!("/api/v1/rooms/other/recordings/{id}"),
+        &bearer(&other),
+    )
+    .await;
     assert_eq!(sideways.status, 404);
-    for id in ["x", "..", "%2e%2e%2fseodang.db", "00000000000000000000000000", "a%00"] {
-        assert_eq!(class.fetch(&format!("recordings/{id}"), "").await.status, 404, "{id}");
-        assert_eq!(class.fetch(&format!("captures/{id}"), "").await.status, 404, "{id}");
+    for id in [
+        "x",
+        "..",
+        "%2e%2e%2fseodang.db",
+        "00000000000000000000000000",
+        "a%00",
+    ] {
+        assert_eq!(
+            class.fetch(&format!("recordings/{id}"), "").await.status,
+            404,
+            "{id}"
+        );
+        assert_eq!(
+            class.fetch(&format!("captures/{id}"), "").await.status,
+            404,
+            "{id}"
+        );
     }
 }
 
@@ -239,7 +362,11 @@ async fn nobody_but_the_rooms_host_learns_anything() {
 async fn a_link_a_missing_or_a_changed_file_is_not_sent() {
     let class = Class::new(|_| {}).await;
     let id = class.record(b"content").await;
-    let file = class.place.config.recordings_folder().join(class.path(RecordingKind::Camera, false).to_string());
+    let file = class
+        .place
+        .config
+        .recordings_folder()
+        .join(class.path(RecordingKind::Camera, false).to_string());
     let path = format!("recordings/{id}");
 
     std::fs::write(&file, b"other length").expect("writable");
@@ -256,14 +383,25 @@ async fn a_discarded_lesson_is_gone_at_once_and_erased_later() {
     let class = Class::new(|_| {}).await;
     let id = class.record(b"content").await;
     let day = Duration::from_secs(86_400);
-    class.store.discard_lesson(class.lesson.id, START, day).await.expect("written");
+    class
+        .store
+        .discard_lesson(class.lesson.id, START, day)
+        .await
+        .expect("written");
 
     assert_eq!(class.fetch(&format!("recordings/{id}"), "").await.status, 404);
-    assert_eq!(class.fetch("recordings", "").await.json()["lessons"], serde_json::json!([]));
+    assert_eq!(
+        class.fetch("recordings", "").await.json()["lessons"],
+        serde_json::json!([])
+    );
     assert_eq!(class.store.due_erasures(START + day / 2).await.expect("read"), []);
     let due = class.store.due_erasures(START + day).await.expect("read");
     assert_eq!((due.len(), due[0].id), (1, id));
-    class.store.recording_erased(id, START + day).await.expect("written");
+    class
+        .store
+        .recording_erased(id, START + day)
+        .await
+        .expect("written");
     assert_eq!(class.store.due_erasures(START + day * 2).await.expect("read"), []);
 }
 
@@ -287,7 +425,9 @@ async fn a_reader_that_stops_is_closed_and_its_download_ends() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the stalled connection is closed");
+    tokio::time::timeout(Duration::from_secs(10), ended)
+        .await
+        .expect("the stalled connection is closed");
     let mut received = Vec::new();
     let _ = socket.read_to_end(&mut received).await;
     assert!(received.len() < 64 * 1_024 * 1_024, "cut off");
@@ -303,7 +443,10 @@ async fn captures_are_read_page_by_page_with_their_pictures() {
         let path = CapturePath::new(class.room.number.clone(), class.seat.storage_name.clone(), tick);
         let picture = (index % 2 == 0).then(|| {
             write_below(&class.place.config.captures_folder(), &path.to_string(), b"jpeg");
-            CapturedPicture { path, sha256: SHA256.to_owned() }
+            CapturedPicture {
+                path,
+                sha256: SHA256.to_owned(),
+            }
         });
         let id = CaptureId::random();
         let status = if picture.is_some() { "ok" } else { "camera_off" };
@@ -319,7 +462,11 @@ async fn captures_are_read_page_by_page_with_their_pictures() {
             line,
         };
         class.store.capture_written(&capture).await.expect("written");
-        class.store.capture_written(&capture).await.expect("the same again changes nothing");
+        class
+            .store
+            .capture_written(&capture)
+            .await
+            .expect("the same again changes nothing");
         ids.push(id);
     }
 
@@ -328,18 +475,41 @@ async fn captures_are_read_page_by_page_with_their_pictures() {
     assert_eq!(rows.len(), 3);
     assert_eq!(rows[0]["capture_id"], ids[0].to_string());
     assert_eq!(rows[1].get("href"), None);
-    let rest = class.fetch(&format!("captures?cursor={}", first["next_cursor"]), "").await.json();
+    let rest = class
+        .fetch(&format!("captures?cursor={}", first["next_cursor"]), "")
+        .await
+        .json();
     assert_eq!(rest["captures"].as_array().expect("rows").len(), 2);
-    let end = class.fetch(&format!("captures?cursor={}", rest["next_cursor"]), "").await.json();
-    assert_eq!((&end["captures"], &end["next_cursor"]), (&serde_json::json!([]), &rest["next_cursor"]));
+    let end = class
+        .fetch(&format!("captures?cursor={}", rest["next_cursor"]), "")
+        .await
+        .json();
+    assert_eq!(
+        (&end["captures"], &end["next_cursor"]),
+        (&serde_json::json!([]), &rest["next_cursor"])
+    );
 
-    let href = rows[0]["href"].as_str().expect("a link").strip_prefix("/api/v1/rooms/math-7b/").expect("ours");
+    let href = rows[0]["href"]
+        .as_str()
+        .expect("a link")
+        .strip_prefix("/api/v1/rooms/math-7b/")
+        .expect("ours");
     let picture = class.fetch(href, "").await;
     assert_eq!((picture.status, &picture.body[..]), (200, &b"jpeg"[..]));
     assert_eq!(picture.header("content-type"), Some("image/jpeg"));
     assert_eq!(class.fetch(&format!("captures/{}", ids[1]), "").await.status, 404);
-    for query in ["limit=0", "limit=501", "cursor=-1", "cursor=x", "limit=99999999999999999999"] {
+    for query in [
+        "limit=0",
+        "limit=501",
+        "cursor=-1",
+        "cursor=x",
+        "limit=99999999999999999999",
+    ] {
         let refused = class.fetch(&format!("captures?{query}"), "").await;
-        assert_eq!((refused.status, refused.error_code().as_deref()), (400, Some("bad_message")), "{query}");
+        assert_eq!(
+            (refused.status, refused.error_code().as_deref()),
+            (400, Some("bad_message")),
+            "{query}"
+        );
     }
 }
