@@ -4,10 +4,12 @@
 //! waiting), a few read. A function returns when its change is committed; nobody is told of a change before.
 //! Ids are stored as text, times as milliseconds since 1970 UTC.
 
+mod captures;
 mod chat;
 mod consents;
 mod lessons;
 mod participants;
+mod recordings;
 mod rooms;
 
 use std::path::Path;
@@ -19,8 +21,10 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 use time::OffsetDateTime;
 
+pub use captures::{CaptureRecord, CapturedPicture, NewCapture};
 pub use lessons::{EndReason, LessonEnd, LessonRecord};
 pub use participants::{NewSeat, SeatRecord};
+pub use recordings::{DueErasure, FinishedRecording, RecordingKey, RecordingRecord, RecordingState};
 pub use rooms::RoomRecord;
 
 /// How long a query waits for a lock held by another process, such as `seodang erase`.
