@@ -8,6 +8,7 @@ mod recordings;
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::header::AUTHORIZATION;
@@ -17,7 +18,6 @@ use warp::reply::Response;
 use crate::config::Config;
 use crate::error::{self, ApiError};
 use crate::files::Downloads;
-use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::store::{RoomRecord, Store, StoreError};
 use seodang_model::protocol::ErrorCode;
@@ -27,10 +27,13 @@ use seodang_model::{RoomNumber, Token};
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) config: Arc<Config>,
-    pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
     pub(crate) downloads: Downloads,
+    /// Whether every GStreamer element was found at the start.
+    pub(crate) elements: bool,
+    /// Cancelled when the server begins to stop.
+    pub(crate) stop: CancellationToken,
 }
 
 impl App {

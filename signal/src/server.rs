@@ -22,9 +22,9 @@ use warp::reply::Response;
 
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
+use crate::elements;
 use crate::error::ApiError;
 use crate::files::Downloads;
-use crate::health::Health;
 use crate::metrics::{Metrics, Route};
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
@@ -104,15 +104,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     })?;
 
     let metrics = Arc::new(Metrics::default());
-    let health = Arc::new(Health::new(config.data.clone(), Vec::new(), Vec::new()));
+    let stop = CancellationToken::new();
     let app = App {
         store: store.clone(),
         downloads: Downloads::default(),
         config: config.clone(),
-        health: health.clone(),
+        elements: elements_are_there().await,
+        stop: stop.clone(),
         metrics: metrics.clone(),
     };
-    let stop = CancellationToken::new();
     let hard_stop = CancellationToken::new();
     let front = Front {
         listener,
@@ -133,7 +133,6 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     let running = tokio::spawn(async move {
         shutdown.cancelled().await;
         tracing::info!("stopping");
-        health.drain();
         stop.cancel();
         let mut front = front;
         if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
@@ -232,6 +231,28 @@ fn limits(config: &Config) -> Limits {
         connections: usize::try_from(u64::from(config.connections).min(by_system)).unwrap_or(usize::MAX),
         header_timeout: Duration::from_millis(config.header_timeout_ms),
         write_stall: Duration::from_millis(config.write_stall_ms),
+    }
+}
+
+/// Looks for the elements and says which are missing; classes go on without, recordings and captures do not.
+async fn elements_are_there() -> bool {
+    match tokio::task::spawn_blocking(elements::missing).await {
+        Ok(Ok(missing)) => {
+            for element in &missing {
+                tracing::error!(
+                    element = element.name,
+                    package = element.package,
+                    needed_for = element.needed_for,
+                    "a GStreamer element is missing"
+                );
+            }
+            missing.is_empty()
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "GStreamer does not start");
+            false
+        }
+        Err(_) => false,
     }
 }
 

@@ -8,7 +8,9 @@ use warp::reply::Response;
 
 use seodang_model::Token;
 
+use crate::disk;
 use crate::error::{ApiError, json};
+use crate::health::{Observed, Readiness};
 use crate::metrics::gauge_line;
 use crate::routes::{App, get_or_head};
 use crate::server::Peer;
@@ -28,7 +30,13 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
 }
 
 async fn ready(app: App) -> Response {
-    let readiness = app.health.readiness(app.store.check().await.is_ok());
+    let readiness = Readiness::of(Observed {
+        draining: app.stop.is_cancelled(),
+        database: app.store.check().await.is_ok(),
+        media: false,
+        elements: app.elements,
+        disk: disk::space(&app.config.data).ok(),
+    });
     let status = if readiness.ready {
         StatusCode::OK
     } else {
@@ -49,8 +57,8 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
         return ApiError::not_found().into_response();
     }
     let mut text = app.metrics.to_text();
-    if let Some(free_bytes) = app.health.free_bytes() {
-        gauge_line(&mut text, "seodang_disk_free_bytes", free_bytes);
+    if let Ok(space) = disk::space(&app.config.data) {
+        gauge_line(&mut text, "seodang_disk_free_bytes", space.free_bytes);
     }
     let mut response = Response::new(text.into());
     response.headers_mut().insert(
