@@ -3,6 +3,7 @@
 mod captures;
 mod file;
 mod health;
+mod openapi;
 mod pages;
 mod recordings;
 
@@ -49,6 +50,8 @@ impl App {
 /// All routes; whatever none of them takes is answered with an error.
 pub(crate) fn all(app: &App) -> BoxedFilter<(Response,)> {
     health::routes(app)
+        .or(openapi::routes())
+        .unify()
         .or(recordings::routes(app))
         .unify()
         .or(captures::routes(app))

@@ -6,7 +6,7 @@
 mod accept;
 mod stall;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ pub struct Peer(pub SocketAddr);
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    public_url: String,
+    urls: Vec<String>,
     fingerprint: Option<String>,
     running: JoinHandle<()>,
 }
@@ -127,7 +127,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         hard_stop: hard_stop.clone(),
     };
     let front = tokio::spawn(front.run());
-    let public_url = public_url(&config, address);
+    let urls = urls(&config, address);
     tracing::info!(%address, tls = identity.is_some(), "serving");
 
     let running = tokio::spawn(async move {
@@ -145,7 +145,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     });
     Ok(Server {
         address,
-        public_url,
+        urls,
         fingerprint: identity.map(|identity| identity.fingerprint()),
         running,
     })
@@ -158,10 +158,16 @@ impl Server {
         self.address
     }
 
-    /// Where a browser finds the start page, without a slash at the end.
+    /// Where a browser finds the start page, without a slash at the end; the best of [`Self::urls`].
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.public_url
+        &self.urls[0]
+    }
+
+    /// Every address of the start page: the configured one, or one for each network interface; never empty.
+    #[must_use]
+    pub fn urls(&self) -> &[String] {
+        &self.urls
     }
 
     /// SHA-256 fingerprint of the certificate that is served, if TLS is.
@@ -256,20 +262,21 @@ async fn elements_are_there() -> bool {
     }
 }
 
-fn public_url(config: &Config, address: SocketAddr) -> String {
+fn urls(config: &Config, address: SocketAddr) -> Vec<String> {
     if let Some(url) = &config.public_url {
-        return url.clone();
+        return vec![url.clone()];
     }
     let scheme = if config.is_tls() { "https" } else { "http" };
-    let host = if address.ip().is_unspecified() {
-        interface_addresses(false)
-            .first()
-            .copied()
-            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
-    } else {
-        address.ip()
-    };
-    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
+    let mut hosts = vec![address.ip()];
+    if address.ip().is_unspecified() {
+        hosts = interface_addresses(false);
+        hosts.retain(|host| host.is_ipv4() || address.is_ipv6());
+        hosts.push(Ipv4Addr::LOCALHOST.into());
+    }
+    hosts
+        .iter()
+        .map(|host| format!("{scheme}://{}", SocketAddr::new(*host, address.port())))
+        .collect()
 }
 
 #[cfg(test)]
