@@ -5,6 +5,8 @@ mod file;
 mod health;
 mod pages;
 mod recordings;
+mod rooms;
+mod socket;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::config::Config;
 use crate::error::{self, ApiError};
 use crate::files::Downloads;
 use crate::health::Health;
+use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::store::{RoomRecord, Store, StoreError};
 use seodang_model::protocol::ErrorCode;
@@ -30,10 +33,17 @@ pub(crate) struct App {
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
+    pub(crate) hub: Hub,
     pub(crate) downloads: Downloads,
 }
 
 impl App {
+    /// Whether browsers reach the server over TLS, directly or through a proxy.
+    pub(crate) fn is_secure(&self) -> bool {
+        let public = self.config.public_url.as_deref();
+        self.config.is_tls() || public.is_some_and(|url| url.starts_with("https://"))
+    }
+
     /// A filter that hands the shared state to a handler.
     pub(crate) fn filter(
         &self,
@@ -46,6 +56,10 @@ impl App {
 /// All routes; whatever none of them takes is answered with an error.
 pub(crate) fn all(app: &App) -> BoxedFilter<(Response,)> {
     health::routes(app)
+        .or(socket::routes(app))
+        .unify()
+        .or(rooms::routes(app))
+        .unify()
         .or(recordings::routes(app))
         .unify()
         .or(captures::routes(app))
