@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod auth;
 pub mod chat;
 pub mod config;
 mod consent;
@@ -27,11 +28,15 @@ pub mod elements;
 pub mod error;
 pub mod files;
 pub mod health;
+pub mod hub;
+mod lesson;
 pub mod metrics;
+pub mod mirror;
 pub mod pages;
 pub mod range;
 mod routes;
 pub mod server;
+pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

@@ -6,23 +6,26 @@ mod health;
 mod openapi;
 mod pages;
 mod recordings;
+mod rooms;
+mod socket;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::header::AUTHORIZATION;
 use warp::http::{HeaderMap, Method};
 use warp::reply::Response;
 
+use crate::auth::Credentials;
 use crate::config::Config;
 use crate::error::{self, ApiError};
 use crate::files::Downloads;
+use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::server::Peer;
 use crate::store::{RoomRecord, Store, StoreError};
 use seodang_model::protocol::ErrorCode;
-use seodang_model::{RoomNumber, Token};
 
 /// What the routes share; cloning is cheap.
 #[derive(Clone)]
@@ -30,6 +33,7 @@ pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
+    pub(crate) hub: Hub,
     pub(crate) downloads: Downloads,
     /// Whether every GStreamer element was found at the start.
     pub(crate) elements: bool,
@@ -38,6 +42,12 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// Whether browsers reach the server over TLS, directly or through a proxy.
+    pub(crate) fn is_secure(&self) -> bool {
+        let public = self.config.public_url.as_deref();
+        self.config.is_tls() || public.is_some_and(|url| url.starts_with("https://"))
+    }
+
     /// A filter that hands the shared state to a handler.
     pub(crate) fn filter(
         &self,
@@ -51,6 +61,10 @@ impl App {
 pub(crate) fn all(app: &App) -> BoxedFilter<(Response,)> {
     health::routes(app)
         .or(openapi::routes())
+        .unify()
+        .or(socket::routes(app))
+        .unify()
+        .or(rooms::routes(app))
         .unify()
         .or(recordings::routes(app))
         .unify()
@@ -79,22 +93,8 @@ pub(crate) fn get_or_head() -> impl Filter<Extract = (), Error = warp::Rejection
 }
 
 /// The room, if the request comes from one of its hosts.
-///
-/// Nothing is said about a room to anybody else: a wrong token and an unknown number get the same answer.
-async fn host(app: &App, number: &str, headers: &HeaderMap) -> Result<RoomRecord, ApiError> {
-    let token = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .map(Token::presented)
-        .ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "this is for the hosts of the room"))?;
-    let number: RoomNumber = number.parse().map_err(|_| ApiError::not_found())?;
-    app.store
-        .room_by_number(&number)
-        .await
-        .map_err(unavailable)?
-        .filter(|room| room.host_token_hash == token.hash())
-        .ok_or_else(ApiError::not_found)
+async fn host(app: &App, number: &str, headers: &HeaderMap, peer: Peer) -> Result<RoomRecord, ApiError> {
+    app.hub.hosted_room(number, &Credentials::of(headers), peer.0.ip()).await
 }
 
 /// The database did not answer.

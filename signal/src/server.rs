@@ -25,7 +25,9 @@ use crate::data::{DataError, DataFolder};
 use crate::elements;
 use crate::error::ApiError;
 use crate::files::Downloads;
+use crate::hub::{Hub, HubConfig, HubParts};
 use crate::metrics::{Metrics, Route};
+use crate::mirror::Mirror;
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
@@ -105,7 +107,18 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
 
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
+    let (sfu, sfu_events) = seodang_sfu::SfuHandle::stand_in();
+    let ends = Mirror::ends();
+    let parts = HubParts {
+        store: store.clone(),
+        sfu,
+        sfu_events,
+        mirror: ends.mirror,
+        mirror_reports: ends.reports,
+    };
+    let hub = Hub::start(parts, HubConfig::of(&config)).await?;
     let app = App {
+        hub: hub.clone(),
         store: store.clone(),
         downloads: Downloads::default(),
         config: config.clone(),
@@ -134,6 +147,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         shutdown.cancelled().await;
         tracing::info!("stopping");
         stop.cancel();
+        hub.shutdown().await;
         let mut front = front;
         if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
             hard_stop.cancel();
