@@ -45,7 +45,10 @@ impl Credentials {
 
     /// Whether any of them opens a room whose host token has this hash.
     pub(crate) fn is_host(&self, number: &RoomNumber, host_token: TokenHash) -> bool {
-        self.bearer.iter().chain(self.cookies.get(number)).any(|token| token.hash() == host_token)
+        self.bearer
+            .iter()
+            .chain(self.cookies.get(number))
+            .any(|token| token.hash() == host_token)
     }
 
     /// Whether something is presented for this room, right or wrong.
@@ -77,9 +80,10 @@ pub(crate) fn host_cookie(number: &RoomNumber, token: &Token, secure: bool) -> H
 /// [`ErrorCode::BadOrigin`].
 pub(crate) fn check_origin(headers: &HeaderMap, public_url: Option<&str>) -> Result<(), ApiError> {
     match headers.get(ORIGIN) {
-        Some(origin) if !is_own(origin, headers, public_url) => {
-            Err(ApiError::new(ErrorCode::BadOrigin, "the request comes from another site"))
-        }
+        Some(origin) if !is_own(origin, headers, public_url) => Err(ApiError::new(
+            ErrorCode::BadOrigin,
+            "the request comes from another site",
+        )),
         _ => Ok(()),
     }
 }
@@ -94,18 +98,30 @@ pub(crate) fn check_change(headers: &HeaderMap, public_url: Option<&str>) -> Res
     if own_page || Credentials::of(headers).bearer.is_some() {
         return Ok(());
     }
-    Err(ApiError::new(ErrorCode::BadOrigin, "the headers Origin and X-Seodang: 1, or a bearer token, are missing"))
+    Err(ApiError::new(
+        ErrorCode::BadOrigin,
+        "the headers Origin and X-Seodang: 1, or a bearer token, are missing",
+    ))
 }
 
 /// Whether `origin` is where the page itself came from: the host it was asked under, or the public address.
 fn is_own(origin: &HeaderValue, headers: &HeaderMap, public_url: Option<&str>) -> bool {
-    let Some(origin) = origin.to_str().ok() else { return false };
+    let Some(origin) = origin.to_str().ok() else {
+        return false;
+    };
     if public_url.is_some_and(|url| url.eq_ignore_ascii_case(origin)) {
         return true;
     }
-    let Ok(uri) = origin.parse::<Uri>() else { return false };
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
-    matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && uri.authority() == host.as_ref()
+    let Ok(uri) = origin.parse::<Uri>() else {
+        return false;
+    };
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .and_then(|host| host.parse::<Authority>().ok());
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.authority().is_some()
+        && uri.authority() == host.as_ref()
 }
 
 #[cfg(test)]
@@ -120,7 +136,10 @@ mod tests {
         let credentials = Credentials::of(&cookie);
         assert!(credentials.is_host(&room, token.hash()));
         assert!(!credentials.is_host(&room, other.hash()));
-        assert!(!credentials.is_host(&elsewhere, token.hash()), "a cookie is for its room alone");
+        assert!(
+            !credentials.is_host(&elsewhere, token.hash()),
+            "a cookie is for its room alone"
+        );
         let bearer = headers(&[("authorization", &format!("Bearer {}", token.as_str()))]);
         assert!(Credentials::of(&bearer).is_host(&elsewhere, token.hash()));
         assert!(!format!("{credentials:?}").contains(token.as_str()));
@@ -136,7 +155,12 @@ mod tests {
         }
         let pair = text.split(';').next().expect("a pair");
         assert!(Credentials::of(&headers(&[("cookie", pair)])).is_host(&room, token.hash()));
-        assert!(!host_cookie(&room, &token, false).to_str().expect("plain").contains("Secure"));
+        assert!(
+            !host_cookie(&room, &token, false)
+                .to_str()
+                .expect("plain")
+                .contains("Secure")
+        );
     }
 
     #[test]
@@ -148,9 +172,18 @@ mod tests {
             headers(&[("host", "a.example")]),
         ];
         for headers in allowed {
-            assert!(check_origin(&headers, Some("https://class.example.org")).is_ok(), "{headers:?}");
+            assert!(
+                check_origin(&headers, Some("https://class.example.org")).is_ok(),
+                "{headers:?}"
+            );
         }
-        for origin in ["https://evil.example", "null", "http://a.example", "file://a.example:8080", "é"] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "http://a.example",
+            "file://a.example:8080",
+            "é",
+        ] {
             let headers = headers(&[("host", "a.example:8080"), ("origin", origin)]);
             assert!(check_origin(&headers, None).is_err(), "{origin}");
         }
@@ -164,7 +197,12 @@ mod tests {
         for wrong in [
             headers(&[("host", "a"), ("origin", "http://a")]),
             headers(&[("host", "a"), ("x-seodang", "1")]),
-            headers(&[("host", "a"), ("origin", "http://b"), ("x-seodang", "1"), ("authorization", "Bearer x")]),
+            headers(&[
+                ("host", "a"),
+                ("origin", "http://b"),
+                ("x-seodang", "1"),
+                ("authorization", "Bearer x"),
+            ]),
         ] {
             assert!(check_change(&wrong, None).is_err(), "{wrong:?}");
         }
@@ -175,6 +213,14 @@ mod tests {
     }
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-        fields.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_str(value).expect("a value"))).collect()
+        fields
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.parse().expect("a name"),
+                    HeaderValue::from_str(value).expect("a value"),
+                )
+            })
+            .collect()
     }
 }

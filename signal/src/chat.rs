@@ -34,7 +34,11 @@ pub(crate) struct History {
 impl History {
     /// The history of somebody who joined when `up_to` was the newest committed line.
     pub(crate) const fn new(scope: Scope, up_to: i64) -> Self {
-        Self { scope, after: 0, up_to }
+        Self {
+            scope,
+            after: 0,
+            up_to,
+        }
     }
 
     /// What to read next: scope, the line behind which to begin, and the last line wanted.
@@ -54,14 +58,20 @@ impl History {
         for line in lines {
             let line_bytes = json_bytes(&line);
             if page_bytes + line_bytes > MOST_MESSAGE_BYTES && !page.is_empty() {
-                messages.push(ServerMessage::ChatHistory { messages: std::mem::take(&mut page), complete: false });
+                messages.push(ServerMessage::ChatHistory {
+                    messages: std::mem::take(&mut page),
+                    complete: false,
+                });
                 page_bytes = ENVELOPE_BYTES;
             }
             page_bytes += line_bytes;
             page.push(line);
         }
         if complete || !page.is_empty() {
-            messages.push(ServerMessage::ChatHistory { messages: page, complete });
+            messages.push(ServerMessage::ChatHistory {
+                messages: page,
+                complete,
+            });
         }
         (messages, complete)
     }
@@ -79,7 +89,10 @@ pub(crate) fn check(text: &str, nonce: &str) -> Result<String, (ErrorCode, &'sta
     if text.chars().count() > MOST_CHAT_CHARACTERS {
         return Err((ErrorCode::BadText, "the line is longer than 2000 characters"));
     }
-    if text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\t')) {
+    if text
+        .chars()
+        .any(|character| character.is_control() && !matches!(character, '\n' | '\t'))
+    {
         return Err((ErrorCode::BadText, "the line holds a control character"));
     }
     if nonce.len() > MOST_NONCE_BYTES {
@@ -104,7 +117,9 @@ mod tests {
     #[test]
     fn messages_of_a_history_stay_below_the_size_limit() {
         // Quotes double in JSON; every line of 2000 of them has 4 kB there.
-        let lines: Vec<ChatLine> = (1..=60).map(|id| line(id, &"\"".repeat(MOST_CHAT_CHARACTERS))).collect();
+        let lines: Vec<ChatLine> = (1..=60)
+            .map(|id| line(id, &"\"".repeat(MOST_CHAT_CHARACTERS)))
+            .collect();
         let mut history = History::new(Scope::Room(RoomId::from_bits(1)), 60);
         let (messages, complete) = history.handle_lines(lines, 200);
         assert!(complete);
@@ -121,16 +136,34 @@ mod tests {
         let mut history = History::new(Scope::Room(RoomId::from_bits(1)), 0);
         let (messages, complete) = history.handle_lines(Vec::new(), 200);
         assert!(complete);
-        assert_eq!(messages, [ServerMessage::ChatHistory { messages: Vec::new(), complete: true }]);
+        assert_eq!(
+            messages,
+            [ServerMessage::ChatHistory {
+                messages: Vec::new(),
+                complete: true
+            }]
+        );
     }
 
     #[test]
     fn lines_that_cannot_be_shown_are_refused() {
-        for text in ["", "  \n ", "a\0b", "\u{1b}[31m", &"x".repeat(MOST_CHAT_CHARACTERS + 1)] {
-            assert!(matches!(check(text, "n"), Err((ErrorCode::BadText, _))), "{text:?}");
+        for text in [
+            "",
+            "  \n ",
+            "a\0b",
+            "\u{1b}[31m",
+            &"x".repeat(MOST_CHAT_CHARACTERS + 1),
+        ] {
+            assert!(
+                matches!(check(text, "n"), Err((ErrorCode::BadText, _))),
+                "{text:?}"
+            );
         }
         assert_eq!(check(" 안녕\n하세요 ", "n"), Ok("안녕\n하세요".to_owned()));
-        assert_eq!(check(&"민".repeat(MOST_CHAT_CHARACTERS), "n").map(|text| text.chars().count()), Ok(2_000));
+        assert_eq!(
+            check(&"민".repeat(MOST_CHAT_CHARACTERS), "n").map(|text| text.chars().count()),
+            Ok(2_000)
+        );
     }
 
     /// What a lesson and a late joiner do, in any order.

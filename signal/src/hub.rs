@@ -117,13 +117,20 @@ pub(crate) struct LessonOver;
 impl Joined {
     /// Hands a message to the lesson; waits while the lesson is behind.
     pub(crate) async fn message(&self, socket: SocketId, message: ClientMessage) -> Result<(), LessonOver> {
-        let command = LessonCommand::Message { participant: self.participant, socket, message };
+        let command = LessonCommand::Message {
+            participant: self.participant,
+            socket,
+            message,
+        };
         self.lesson.send(command).await.map_err(|_| LessonOver)
     }
 
     /// The socket is gone. A lesson that is over does not mind.
     pub(crate) async fn disconnected(&self, socket: SocketId) {
-        let command = LessonCommand::Disconnected { participant: self.participant, socket };
+        let command = LessonCommand::Disconnected {
+            participant: self.participant,
+            socket,
+        };
         let _ = self.lesson.send(command).await;
     }
 }
@@ -134,7 +141,13 @@ impl Hub {
     /// # Errors
     /// When the database does not answer.
     pub async fn start(parts: HubParts, config: HubConfig) -> Result<Self, StoreError> {
-        let HubParts { store, sfu, sfu_events, mirror, mirror_reports } = parts;
+        let HubParts {
+            store,
+            sfu,
+            sfu_events,
+            mirror,
+            mirror_reports,
+        } = parts;
         let shared = Arc::new(Shared {
             places: Places::new(config.places),
             guesses: Allowance::new(),
@@ -149,7 +162,9 @@ impl Hub {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        shared.tasks.spawn(inbox::distribute(shared.clone(), sfu_events, mirror_reports));
+        shared
+            .tasks
+            .spawn(inbox::distribute(shared.clone(), sfu_events, mirror_reports));
         for room in shared.store.rooms_with_open_lessons().await? {
             tracing::info!(room.number = %room.number, "the lesson goes on");
             shared.lesson_of(&room);
@@ -162,7 +177,10 @@ impl Hub {
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
-        if tokio::time::timeout(STOP_WITHIN, self.shared.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(STOP_WITHIN, self.shared.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("not every socket could be told that the server stops");
         }
     }
@@ -191,7 +209,10 @@ impl Hub {
                 Err(error) => return Err(unavailable(&error)),
             }
         }
-        Err(ApiError::new(ErrorCode::NumberTaken, "this number is taken, or was once"))
+        Err(ApiError::new(
+            ErrorCode::NumberTaken,
+            "this number is taken, or was once",
+        ))
     }
 
     /// The rooms that the list shows, the newest first.
@@ -199,7 +220,12 @@ impl Hub {
     /// # Errors
     /// [`ErrorCode::Unavailable`].
     pub async fn listed_rooms(&self) -> Result<Vec<RoomSummary>, ApiError> {
-        let rooms = self.shared.store.listed_rooms(MOST_LISTED).await.map_err(|error| unavailable(&error))?;
+        let rooms = self
+            .shared
+            .store
+            .listed_rooms(MOST_LISTED)
+            .await
+            .map_err(|error| unavailable(&error))?;
         Ok(rooms.iter().map(|room| self.summary(room)).collect())
     }
 
@@ -224,16 +250,25 @@ impl Hub {
     ) -> Result<RoomRecord, ApiError> {
         let number: RoomNumber = number.parse().map_err(|_| ApiError::not_found())?;
         if !credentials.claims(&number) {
-            return Err(ApiError::new(ErrorCode::Unauthorized, "this is for the hosts of the room"));
+            return Err(ApiError::new(
+                ErrorCode::Unauthorized,
+                "this is for the hosts of the room",
+            ));
         }
         if !self.shared.guesses.is_left(address) {
             return Err(guessing());
         }
-        let room = self.shared.store.room_by_number(&number).await.map_err(|error| unavailable(&error))?;
-        room.filter(|room| credentials.is_host(&number, room.host_token_hash)).ok_or_else(|| {
-            self.shared.guesses.spend(address);
-            ApiError::not_found()
-        })
+        let room = self
+            .shared
+            .store
+            .room_by_number(&number)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        room.filter(|room| credentials.is_host(&number, room.host_token_hash))
+            .ok_or_else(|| {
+                self.shared.guesses.spend(address);
+                ApiError::not_found()
+            })
     }
 
     /// Ends the lesson of a room; everybody has been told when this returns, the files are finished later.
@@ -244,7 +279,14 @@ impl Hub {
         let none = || ApiError::new(ErrorCode::NoLesson, "no lesson is going on in this room");
         let lesson = self.shared.running(room.id).ok_or_else(none)?;
         let (answer, answered) = oneshot::channel();
-        lesson.commands.send(LessonCommand::Close { keep_recordings, answer }).await.map_err(|_| none())?;
+        lesson
+            .commands
+            .send(LessonCommand::Close {
+                keep_recordings,
+                answer,
+            })
+            .await
+            .map_err(|_| none())?;
         answered.await.map_err(|_| none())?
     }
 
@@ -253,12 +295,21 @@ impl Hub {
     /// # Errors
     /// [`ErrorCode::Unavailable`].
     pub(crate) async fn report(&self, room: &RoomRecord) -> Result<Option<LessonReport>, ApiError> {
-        let Some(lesson) = self.shared.running(room.id) else { return Ok(None) };
+        let Some(lesson) = self.shared.running(room.id) else {
+            return Ok(None);
+        };
         let (answer, answered) = oneshot::channel();
-        if lesson.commands.send(LessonCommand::Report { answer }).await.is_err() {
+        if lesson
+            .commands
+            .send(LessonCommand::Report { answer })
+            .await
+            .is_err()
+        {
             return Ok(None);
         }
-        let Ok(mut report) = answered.await else { return Ok(None) };
+        let Ok(mut report) = answered.await else {
+            return Ok(None);
+        };
         match self.shared.sfu.room_report(report.lesson).await {
             Ok(media) => report.add_media(media),
             Err(error) => tracing::debug!(%error, "no report of the media"),
@@ -268,7 +319,10 @@ impl Hub {
 
     /// What everyone may know of a room.
     pub(crate) fn summary(&self, room: &RoomRecord) -> RoomSummary {
-        let lesson = self.shared.running(room.id).filter(|lesson| lesson.gauge.is_open());
+        let lesson = self
+            .shared
+            .running(room.id)
+            .filter(|lesson| lesson.gauge.is_open());
         RoomSummary {
             number: room.number.clone(),
             title: room.title.clone(),
@@ -294,7 +348,10 @@ impl Hub {
         let is_host = credentials.is_host(&room.number, room.host_token_hash);
         if !is_host && credentials.bearer().is_some() {
             self.shared.guesses.spend(address);
-            return Err(ApiError::new(ErrorCode::Unauthorized, "the bearer token is not this room's host token"));
+            return Err(ApiError::new(
+                ErrorCode::Unauthorized,
+                "the bearer token is not this room's host token",
+            ));
         }
         for _ in 0..JOIN_TRIES {
             let lesson = self.shared.lesson_of(&room);
@@ -308,15 +365,24 @@ impl Hub {
                 socket,
                 outbox: outbox.clone(),
             };
-            let command = LessonCommand::Join { request: Box::new(request), answer };
+            let command = LessonCommand::Join {
+                request: Box::new(request),
+                answer,
+            };
             if lesson.commands.send(command).await.is_err() {
                 continue;
             }
             if let Ok(answer) = answered.await {
-                return answer.map(|participant| Joined { participant, lesson: lesson.commands });
+                return answer.map(|participant| Joined {
+                    participant,
+                    lesson: lesson.commands,
+                });
             }
         }
-        Err(ApiError::new(ErrorCode::Unavailable, "the lesson cannot be opened now; try again"))
+        Err(ApiError::new(
+            ErrorCode::Unavailable,
+            "the lesson cannot be opened now; try again",
+        ))
     }
 
     /// Whether an address may make one more room.
@@ -328,7 +394,9 @@ impl Hub {
 
     /// A place for one more socket of an address, if there is one.
     pub(crate) fn try_place(&self, address: IpAddr) -> Option<Place> {
-        (!self.shared.stop.is_cancelled()).then(|| self.shared.places.try_take(address)).flatten()
+        (!self.shared.stop.is_cancelled())
+            .then(|| self.shared.places.try_take(address))
+            .flatten()
     }
 
     /// Runs a socket's future so that shutdown waits for it.
@@ -355,12 +423,18 @@ impl Hub {
 
     /// The room of a number as typed.
     async fn find(&self, number: &str, address: IpAddr) -> Result<RoomRecord, ApiError> {
-        let number: RoomNumber =
-            number.parse().map_err(|error: seodang_model::NameError| ApiError::new(ErrorCode::BadNumber, error.to_string()))?;
+        let number: RoomNumber = number.parse().map_err(|error: seodang_model::NameError| {
+            ApiError::new(ErrorCode::BadNumber, error.to_string())
+        })?;
         if !self.shared.guesses.is_left(address) {
             return Err(guessing());
         }
-        let room = self.shared.store.room_by_number(&number).await.map_err(|error| unavailable(&error))?;
+        let room = self
+            .shared
+            .store
+            .room_by_number(&number)
+            .await
+            .map_err(|error| unavailable(&error))?;
         room.ok_or_else(|| {
             self.shared.guesses.spend(address);
             ApiError::new(ErrorCode::UnknownRoom, "no room has this number")
@@ -382,21 +456,37 @@ impl Shared {
 
     /// The lesson task of a room, if there is one.
     fn running(&self, room: RoomId) -> Option<LessonHandle> {
-        self.lessons.lock().unwrap_or_else(PoisonError::into_inner).get(&room).cloned()
+        self.lessons
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&room)
+            .cloned()
     }
 
     /// The lesson task of a room is about to end: the next join starts another one.
     fn forget(&self, room: RoomId) {
-        self.lessons.lock().unwrap_or_else(PoisonError::into_inner).remove(&room);
+        self.lessons
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&room);
     }
 }
 
 /// The database did not answer.
 fn unavailable(error: &StoreError) -> ApiError {
-    tracing::error!(error = error as &dyn std::error::Error, "the database did not answer");
-    ApiError::new(ErrorCode::Unavailable, "the database does not answer now; try again")
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "the database did not answer"
+    );
+    ApiError::new(
+        ErrorCode::Unavailable,
+        "the database does not answer now; try again",
+    )
 }
 
 fn guessing() -> ApiError {
-    ApiError::new(ErrorCode::SlowDown, "too many unknown rooms or wrong tokens from this address; wait a minute")
+    ApiError::new(
+        ErrorCode::SlowDown,
+        "too many unknown rooms or wrong tokens from this address; wait a minute",
+    )
 }

@@ -94,7 +94,13 @@ enum Step {
 }
 
 /// Runs a socket until it has ended.
-pub(crate) async fn run(socket: WebSocket, hub: Hub, credentials: Credentials, address: IpAddr, place: Place) {
+pub(crate) async fn run(
+    socket: WebSocket,
+    hub: Hub,
+    credentials: Credentials,
+    address: IpAddr,
+    place: Place,
+) {
     let (sink, mut stream) = socket.split();
     let (outbox, queue) = outbox::channel();
     let now = std::time::Instant::now();
@@ -188,8 +194,9 @@ impl Session {
             Err(ParseMessageError::UnknownType(kind)) => {
                 let error = ApiError::new(ErrorCode::UnknownType, "this type of message is not known here");
                 // What was sent is repeated only where it is a plain word.
-                let kind = (kind.len() <= 32 && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
-                    .then_some(kind);
+                let kind = (kind.len() <= 32
+                    && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+                .then_some(kind);
                 self.strike(error, kind)
             }
             Err(error @ ParseMessageError::Malformed(_)) => {
@@ -212,11 +219,13 @@ impl Session {
                 self.send(&ServerMessage::Welcome {
                     version: VERSION,
                     server_time: OffsetDateTime::now_utc(),
-                    silence_ms: u64::try_from(self.hub.session_limits().silence.as_millis()).unwrap_or(u64::MAX),
+                    silence_ms: u64::try_from(self.hub.session_limits().silence.as_millis())
+                        .unwrap_or(u64::MAX),
                 })
             }
             (Step::Welcomed, ClientMessage::JoinRoom(join)) => self.join(join).await,
-            (Step::Joined(_), ClientMessage::Hello { .. } | ClientMessage::JoinRoom(_)) | (Step::Welcomed, ClientMessage::Hello { .. }) => {
+            (Step::Joined(_), ClientMessage::Hello { .. } | ClientMessage::JoinRoom(_))
+            | (Step::Welcomed, ClientMessage::Hello { .. }) => {
                 self.strike(wrong("this was said before"), Some(kind.to_owned()))
             }
             (Step::Opened, _) => self.strike(wrong("hello comes first"), Some(kind.to_owned())),
@@ -228,7 +237,13 @@ impl Session {
     async fn join(&mut self, join: JoinRoom) -> ControlFlow<Ending> {
         let joined = self
             .hub
-            .join(join, &self.credentials, self.address, self.socket, self.outbox.clone())
+            .join(
+                join,
+                &self.credentials,
+                self.address,
+                self.socket,
+                self.outbox.clone(),
+            )
             .await;
         match joined {
             Ok(joined) => {
@@ -265,10 +280,15 @@ impl Session {
             }
             _ => {}
         }
-        let Step::Joined(joined) = &self.step else { return ControlFlow::Continue(()) };
+        let Step::Joined(joined) = &self.step else {
+            return ControlFlow::Continue(());
+        };
         if joined.message(self.socket, message).await.is_err() {
             // The lesson is over; it has told this socket why.
-            return ControlFlow::Break(Ending::Closing { reason: ClosingReason::LessonEnded, retry_after_ms: None });
+            return ControlFlow::Break(Ending::Closing {
+                reason: ClosingReason::LessonEnded,
+                retry_after_ms: None,
+            });
         }
         ControlFlow::Continue(())
     }
@@ -276,10 +296,18 @@ impl Session {
     /// Answers a message that has no effect, and ends a socket that sends nothing else.
     fn strike(&mut self, error: ApiError, reply_to: Option<String>) -> ControlFlow<Ending> {
         self.strikes += 1;
-        let error = ErrorInfo { code: error.code, message: error.message, reply_to, nonce: None };
+        let error = ErrorInfo {
+            code: error.code,
+            message: error.message,
+            reply_to,
+            nonce: None,
+        };
         self.send(&ServerMessage::Error(error))?;
         if self.strikes >= MOST_STRIKES {
-            return ControlFlow::Break(Ending::Closing { reason: ClosingReason::Misbehaved, retry_after_ms: None });
+            return ControlFlow::Break(Ending::Closing {
+                reason: ClosingReason::Misbehaved,
+                retry_after_ms: None,
+            });
         }
         ControlFlow::Continue(())
     }

@@ -20,14 +20,18 @@ pub(super) struct Allowance {
 
 impl Allowance {
     pub(super) fn new() -> Self {
-        Self { buckets: Mutex::default() }
+        Self {
+            buckets: Mutex::default(),
+        }
     }
 
     /// Whether the address has any left.
     pub(super) fn is_left(&self, address: IpAddr) -> bool {
         let now = Instant::now();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((bucket, spent)) = buckets.get_mut(&address) else { return true };
+        let Some((bucket, spent)) = buckets.get_mut(&address) else {
+            return true;
+        };
         if *spent {
             *spent = !bucket.try_take(now);
         }
@@ -41,8 +45,9 @@ impl Allowance {
         if buckets.len() >= MOST_ADDRESSES {
             buckets.retain(|_, (bucket, _)| !bucket.is_full(now));
         }
-        let (bucket, spent) =
-            buckets.entry(address).or_insert_with(|| (TokenBucket::new(SPENDING.0, SPENDING.1, now), false));
+        let (bucket, spent) = buckets
+            .entry(address)
+            .or_insert_with(|| (TokenBucket::new(SPENDING.0, SPENDING.1, now), false));
         *spent = !bucket.try_take(now);
     }
 }
@@ -55,7 +60,10 @@ mod tests {
 
     #[test]
     fn an_address_that_allowance_is_stopped_and_others_are_not() {
-        let (spender, school) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)));
+        let (spender, school) = (
+            IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+            IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
+        );
         let allowance = Allowance::new();
         for _ in 0..=60 {
             assert!(allowance.is_left(spender));

@@ -63,6 +63,10 @@ impl HubConfig {
     }
 
     pub(super) const fn lesson_limits(&self) -> LessonLimits {
-        LessonLimits { seat_grace: self.seat_grace, empty_end: self.empty_end, hostless_end: self.hostless_end }
+        LessonLimits {
+            seat_grace: self.seat_grace,
+            empty_end: self.empty_end,
+            hostless_end: self.hostless_end,
+        }
     }
 }

@@ -23,7 +23,13 @@ pub(super) struct Inbox {
 
 impl Inbox {
     fn put(&self, participant: ParticipantId, note: impl FnOnce(&mut MediaNews)) {
-        note(self.news.lock().unwrap_or_else(PoisonError::into_inner).entry(participant).or_default());
+        note(
+            self.news
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(participant)
+                .or_default(),
+        );
         self.filled.notify_one();
     }
 
@@ -42,16 +48,27 @@ impl Inbox {
 impl Shared {
     /// From here on news of a participant go to `inbox`.
     pub(super) fn route_news(&self, participant: ParticipantId, inbox: &Arc<Inbox>) {
-        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).insert(participant, inbox.clone());
+        self.inboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(participant, inbox.clone());
     }
 
     /// News of a participant go nowhere.
     pub(super) fn drop_news(&self, participant: ParticipantId) {
-        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).remove(&participant);
+        self.inboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&participant);
     }
 
     fn put_news(&self, participant: ParticipantId, note: impl FnOnce(&mut MediaNews)) {
-        let inbox = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).get(&participant).cloned();
+        let inbox = self
+            .inboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&participant)
+            .cloned();
         if let Some(inbox) = inbox {
             inbox.put(participant, note);
         }
@@ -59,10 +76,18 @@ impl Shared {
 
     fn put_event(&self, event: SfuEvent) {
         match event {
-            SfuEvent::States { participant, ice, media } => {
+            SfuEvent::States {
+                participant,
+                ice,
+                media,
+            } => {
                 self.put_news(participant, |news| news.states = Some((ice, media)));
             }
-            SfuEvent::Slots { participant, generation, slots } => {
+            SfuEvent::Slots {
+                participant,
+                generation,
+                slots,
+            } => {
                 self.put_news(participant, |news| news.slots = Some((generation, slots)));
             }
             SfuEvent::ReofferNeeded { participant, reason } => {

@@ -32,13 +32,26 @@ const COMMANDS: usize = 256;
 #[derive(Debug)]
 pub(super) enum LessonCommand {
     /// Take a seat.
-    Join { request: Box<JoinRequest>, answer: oneshot::Sender<Result<ParticipantId, ApiError>> },
+    Join {
+        request: Box<JoinRequest>,
+        answer: oneshot::Sender<Result<ParticipantId, ApiError>>,
+    },
     /// A participant said something.
-    Message { participant: ParticipantId, socket: SocketId, message: ClientMessage },
+    Message {
+        participant: ParticipantId,
+        socket: SocketId,
+        message: ClientMessage,
+    },
     /// A socket is gone.
-    Disconnected { participant: ParticipantId, socket: SocketId },
+    Disconnected {
+        participant: ParticipantId,
+        socket: SocketId,
+    },
     /// End; answered when everybody has been told.
-    Close { keep_recordings: bool, answer: oneshot::Sender<Result<(), ApiError>> },
+    Close {
+        keep_recordings: bool,
+        answer: oneshot::Sender<Result<(), ApiError>>,
+    },
     /// Describe yourself.
     Report { answer: oneshot::Sender<LessonReport> },
 }
@@ -83,7 +96,10 @@ impl Gauge {
 pub(super) fn start(shared: Arc<Shared>, room: RoomRecord) -> LessonHandle {
     let (sender, commands) = mpsc::channel(COMMANDS);
     let gauge = Arc::new(Gauge::default());
-    let handle = LessonHandle { commands: sender, gauge: gauge.clone() };
+    let handle = LessonHandle {
+        commands: sender,
+        gauge: gauge.clone(),
+    };
     let tasks = shared.tasks.clone();
     tasks.spawn(async move {
         let id = room.id;
@@ -150,7 +166,9 @@ impl LessonTask {
         let stop = self.shared.stop.clone();
         while self.ending.is_none() {
             let timeout = self.lesson.poll_timeout();
-            self.gauge.participants.store(self.lesson.summary().participants, Ordering::Relaxed);
+            self.gauge
+                .participants
+                .store(self.lesson.summary().participants, Ordering::Relaxed);
             tokio::select! {
                 () = stop.cancelled() => {
                     let outputs = self.lesson.handle_end(ClosingReason::ServerRestart);
@@ -180,7 +198,11 @@ impl LessonTask {
                 // The socket may have gone meanwhile; its session says so itself.
                 let _ = answer.send(outcome);
             }
-            LessonCommand::Message { participant, socket, message } => {
+            LessonCommand::Message {
+                participant,
+                socket,
+                message,
+            } => {
                 self.handle_message(participant, socket, message).await;
             }
             LessonCommand::Disconnected { participant, socket } => {
@@ -188,8 +210,14 @@ impl LessonTask {
                 let outputs = self.lesson.handle_disconnect(Instant::now(), participant, socket);
                 self.carry_out(outputs).await;
             }
-            LessonCommand::Close { keep_recordings, answer } => {
-                let end = LessonEnd { reason: EndReason::Closed, keep_recordings };
+            LessonCommand::Close {
+                keep_recordings,
+                answer,
+            } => {
+                let end = LessonEnd {
+                    reason: EndReason::Closed,
+                    keep_recordings,
+                };
                 let outcome = self.begin_ending(end).await;
                 let _ = answer.send(outcome);
             }
@@ -206,7 +234,12 @@ impl LessonTask {
             folder: record.folder.to_string(),
             started_at: record.started_at,
             ending: self.ending.is_some(),
-            participants: self.lesson.users().into_iter().map(ParticipantState::new).collect(),
+            participants: self
+                .lesson
+                .users()
+                .into_iter()
+                .map(ParticipantState::new)
+                .collect(),
         }
     }
 
@@ -220,12 +253,16 @@ impl LessonTask {
             }
             None => None,
         };
-        let held = earlier.as_ref().is_some_and(|seat| self.lesson.seat(seat.participant).is_some());
+        let held = earlier
+            .as_ref()
+            .is_some_and(|seat| self.lesson.seat(seat.participant).is_some());
         // A full class must not lock its own teacher out.
         if self.lesson.is_full() && !held && !request.is_host {
             return Err(ApiError::new(ErrorCode::Full, "the room has no free seat"));
         }
-        let JoinRequest { socket, ref outbox, .. } = request;
+        let JoinRequest {
+            socket, ref outbox, ..
+        } = request;
         let outbox = outbox.clone();
         let joining = match earlier {
             Some(seat) => self.retake_seat(seat, request).await?,
@@ -242,14 +279,21 @@ impl LessonTask {
         let outputs = self.lesson.handle_join(Instant::now(), joining);
         self.carry_out(outputs).await;
         // The outbox is there: every line above the newest one comes through it, behind the history.
-        if outbox.try_send_history(History::new(scope, self.newest_chat_line)).is_err() {
+        if outbox
+            .try_send_history(History::new(scope, self.newest_chat_line))
+            .is_err()
+        {
             outbox.close(ClosingReason::TooSlow);
         }
         Ok(participant)
     }
 
     async fn take_seat(&self, request: JoinRequest) -> Result<Joining, ApiError> {
-        let role = if request.is_host { Role::Host } else { Role::Student };
+        let role = if request.is_host {
+            Role::Host
+        } else {
+            Role::Student
+        };
         let room = self.lesson.room();
         let (name, storage_name) = self.lesson.names_for(&request.name);
         let resume = Token::random();
@@ -270,9 +314,20 @@ impl LessonTask {
             resume_token_hash: resume.hash(),
             person_key: request.person,
         };
-        let (person, key) = self.shared.store.take_seat(&new).await.map_err(|error| unavailable(&error))?;
+        let (person, key) = self
+            .shared
+            .store
+            .take_seat(&new)
+            .await
+            .map_err(|error| unavailable(&error))?;
         new.seat.person = person;
-        Ok(Joining { record: new.seat, socket: request.socket, resume, person: key, resumed: false })
+        Ok(Joining {
+            record: new.seat,
+            socket: request.socket,
+            resume,
+            person: key,
+            resumed: false,
+        })
     }
 
     /// The seat again: same id, same name; the answers are those given with this join.
@@ -285,16 +340,30 @@ impl LessonTask {
         let store = &self.shared.store;
         if seat.consents != request.consents {
             store
-                .add_consents(seat.person, room.id, seat.participant, request.consents, OffsetDateTime::now_utc())
+                .add_consents(
+                    seat.person,
+                    room.id,
+                    seat.participant,
+                    request.consents,
+                    OffsetDateTime::now_utc(),
+                )
                 .await
                 .map_err(|error| unavailable(&error))?;
             seat.consents = request.consents;
         }
-        let person =
-            store.retake_seat(&seat, request.person.as_ref()).await.map_err(|error| unavailable(&error))?;
+        let person = store
+            .retake_seat(&seat, request.person.as_ref())
+            .await
+            .map_err(|error| unavailable(&error))?;
         seat.left = false;
         let resume = request.resume.unwrap_or_else(Token::random);
-        Ok(Joining { record: seat, socket: request.socket, resume, person, resumed: true })
+        Ok(Joining {
+            record: seat,
+            socket: request.socket,
+            resume,
+            person,
+            resumed: true,
+        })
     }
 
     async fn handle_message(&mut self, participant: ParticipantId, socket: SocketId, message: ClientMessage) {
@@ -311,9 +380,18 @@ impl LessonTask {
             Ok(outputs) => self.carry_out(outputs).await,
             Err((code, message)) => {
                 let reply_to = Some(kind.to_owned());
-                let error = ErrorInfo { code, message: message.to_owned(), reply_to, nonce };
+                let error = ErrorInfo {
+                    code,
+                    message: message.to_owned(),
+                    reply_to,
+                    nonce,
+                };
                 let message = Box::new(ServerMessage::Error(error));
-                self.carry_out(vec![Output::Send { to: vec![socket], message }]).await;
+                self.carry_out(vec![Output::Send {
+                    to: vec![socket],
+                    message,
+                }])
+                .await;
             }
         }
     }
@@ -329,12 +407,21 @@ impl LessonTask {
             ClientMessage::Offer(offer) => self.lesson.handle_offer(participant, socket, offer),
             ClientMessage::Publish { source } => self.lesson.handle_publish(participant, source),
             ClientMessage::Unpublish { source } => self.lesson.handle_unpublish(participant, source),
-            ClientMessage::View { generation, slots } => self.lesson.handle_view(participant, generation, slots),
+            ClientMessage::View { generation, slots } => {
+                self.lesson.handle_view(participant, generation, slots)
+            }
             ClientMessage::Chat { text, nonce } => self.chat(participant, &text, nonce).await,
             ClientMessage::Consent(consents) => self.consent(participant, consents).await,
-            ClientMessage::SetRights { participant: whose, rights } => {
+            ClientMessage::SetRights {
+                participant: whose,
+                rights,
+            } => {
                 self.lesson.may_set_rights(participant, whose)?;
-                self.shared.store.set_rights(whose, rights).await.map_err(|error| refused(&error))?;
+                self.shared
+                    .store
+                    .set_rights(whose, rights)
+                    .await
+                    .map_err(|error| refused(&error))?;
                 Ok(self.lesson.handle_rights(whose, rights))
             }
             ClientMessage::Leave => {
@@ -348,9 +435,16 @@ impl LessonTask {
         }
     }
 
-    async fn chat(&mut self, participant: ParticipantId, text: &str, nonce: String) -> Result<Vec<Output>, Refusal> {
+    async fn chat(
+        &mut self,
+        participant: ParticipantId,
+        text: &str,
+        nonce: String,
+    ) -> Result<Vec<Output>, Refusal> {
         let text = chat::check(text, &nonce)?;
-        let Some(seat) = self.lesson.seat(participant) else { return Ok(Vec::new()) };
+        let Some(seat) = self.lesson.seat(participant) else {
+            return Ok(Vec::new());
+        };
         let name = seat.record.name.clone();
         let (room, lesson) = (self.lesson.room().id, self.lesson.record().id);
         let sent_at = OffsetDateTime::now_utc();
@@ -361,16 +455,35 @@ impl LessonTask {
             .await
             .map_err(|error| refused(&error))?;
         self.newest_chat_line = id;
-        let sent_at = sent_at.replace_millisecond(sent_at.millisecond()).unwrap_or(sent_at);
-        Ok(self.lesson.handle_chat(ChatLine { id, participant, name, text, sent_at, nonce: None }, nonce))
+        let sent_at = sent_at
+            .replace_millisecond(sent_at.millisecond())
+            .unwrap_or(sent_at);
+        Ok(self.lesson.handle_chat(
+            ChatLine {
+                id,
+                participant,
+                name,
+                text,
+                sent_at,
+                nonce: None,
+            },
+            nonce,
+        ))
     }
 
     async fn consent(&mut self, participant: ParticipantId, wish: Consents) -> Result<Vec<Output>, Refusal> {
-        let Some(seat) = self.lesson.seat(participant) else { return Ok(Vec::new()) };
+        let Some(seat) = self.lesson.seat(participant) else {
+            return Ok(Vec::new());
+        };
         let (person, before) = (seat.record.person, seat.record.consents);
         let room = self.lesson.room().id;
         let now = OffsetDateTime::now_utc();
-        match self.shared.store.add_consents(person, room, participant, wish, now).await {
+        match self
+            .shared
+            .store
+            .add_consents(person, room, participant, wish, now)
+            .await
+        {
             Ok(()) => Ok(self.lesson.handle_consents(participant, wish)),
             Err(error) => {
                 // A yes needs its row; a no counts at once, whatever the database says.
@@ -388,7 +501,12 @@ impl LessonTask {
     }
 
     async fn handle_answered(&mut self, answered: Answered) {
-        let Answered { participant, socket, connection, outcome } = answered;
+        let Answered {
+            participant,
+            socket,
+            connection,
+            outcome,
+        } = answered;
         let reply = match outcome {
             Ok(sdp) => ServerMessage::Answer { connection, sdp },
             Err(error) => {
@@ -399,7 +517,12 @@ impl LessonTask {
                 };
                 tracing::debug!(participant.id = %participant, %error, "offer refused");
                 let reply_to = Some("offer".to_owned());
-                ServerMessage::Error(ErrorInfo { code, message: error.to_string(), reply_to, nonce: None })
+                ServerMessage::Error(ErrorInfo {
+                    code,
+                    message: error.to_string(),
+                    reply_to,
+                    nonce: None,
+                })
             }
         };
         let outputs = self.lesson.handle_answer(participant, socket, reply);
@@ -422,15 +545,31 @@ impl LessonTask {
                 Output::Left(participant) => {
                     tracing::info!(participant.id = %participant, "left");
                     self.shared.drop_news(participant);
-                    if let Err(error) = self.shared.store.leave_seat(participant, OffsetDateTime::now_utc()).await {
+                    if let Err(error) = self
+                        .shared
+                        .store
+                        .leave_seat(participant, OffsetDateTime::now_utc())
+                        .await
+                    {
                         // The end of the lesson notes it for everybody who is left.
                         tracing::error!(error = &error as &dyn std::error::Error, "a leave was not stored");
                     }
                 }
                 Output::End(reason) => {
-                    let end = LessonEnd { reason, keep_recordings: true };
-                    if let Err(error) = self.shared.store.begin_ending_lesson(self.lesson.record().id, end).await {
-                        tracing::error!(error = &error as &dyn std::error::Error, "an ending was not stored");
+                    let end = LessonEnd {
+                        reason,
+                        keep_recordings: true,
+                    };
+                    if let Err(error) = self
+                        .shared
+                        .store
+                        .begin_ending_lesson(self.lesson.record().id, end)
+                        .await
+                    {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "an ending was not stored"
+                        );
                     }
                     self.ending = Some(end);
                 }
@@ -446,13 +585,18 @@ impl LessonTask {
         }
         let text = to_json(message);
         for socket in to {
-            let Some((participant, outbox)) = self.outboxes.get(socket) else { continue };
+            let Some((participant, outbox)) = self.outboxes.get(socket) else {
+                continue;
+            };
             let participant = *participant;
             if outbox.try_send(text.clone()).is_err() {
                 tracing::warn!(participant.id = %participant, "a socket reads too slowly and is closed");
                 outbox.close(ClosingReason::TooSlow);
                 self.outboxes.remove(socket);
-                outputs.extend(self.lesson.handle_disconnect(Instant::now(), participant, *socket));
+                outputs.extend(
+                    self.lesson
+                        .handle_disconnect(Instant::now(), participant, *socket),
+                );
             }
         }
         outputs
@@ -462,20 +606,40 @@ impl LessonTask {
         let sfu = &self.shared.sfu;
         let lesson = self.lesson.record().id;
         let outcome: Result<(), SfuError> = match command {
-            MediaCommand::Join(participant, rights) => sfu.join(Join { lesson, participant, rights }).await,
-            MediaCommand::Offer { participant, socket, offer } => {
+            MediaCommand::Join(participant, rights) => {
+                sfu.join(Join {
+                    lesson,
+                    participant,
+                    rights,
+                })
+                .await
+            }
+            MediaCommand::Offer {
+                participant,
+                socket,
+                offer,
+            } => {
                 let sfu = sfu.clone();
                 self.offers.spawn(async move {
                     let connection = offer.connection;
                     let outcome = sfu.offer(participant, offer).await;
-                    Answered { participant, socket, connection, outcome }
+                    Answered {
+                        participant,
+                        socket,
+                        connection,
+                        outcome,
+                    }
                 });
                 Ok(())
             }
             MediaCommand::Publish(publication) => sfu.publish(publication),
             MediaCommand::Unpublish(publication) => sfu.unpublish(publication),
             MediaCommand::SetRights(participant, rights) => sfu.set_rights(participant, rights),
-            MediaCommand::View { participant, generation, slots } => sfu.view(participant, generation, slots),
+            MediaCommand::View {
+                participant,
+                generation,
+                slots,
+            } => sfu.view(participant, generation, slots),
             MediaCommand::Leave(participant) => sfu.leave(participant),
         };
         if let Err(error) = outcome {
@@ -487,7 +651,11 @@ impl LessonTask {
     /// Stores that the lesson ends; the loop does the rest.
     async fn begin_ending(&mut self, end: LessonEnd) -> Result<(), ApiError> {
         let lesson = self.lesson.record().id;
-        self.shared.store.begin_ending_lesson(lesson, end).await.map_err(|error| unavailable(&error))?;
+        self.shared
+            .store
+            .begin_ending_lesson(lesson, end)
+            .await
+            .map_err(|error| unavailable(&error))?;
         self.ending = Some(end);
         let outputs = self.lesson.handle_end(ClosingReason::LessonEnded);
         self.carry_out(outputs).await;
@@ -516,12 +684,18 @@ impl LessonTask {
                 tracing::warn!(lesson.id = %lesson, %error, "the media worker did not close the room");
             }
             let files = shared.mirror.close_lesson(lesson, end.keep_recordings);
-            if tokio::time::timeout(shared.config.finish_within, files).await.is_err() {
+            if tokio::time::timeout(shared.config.finish_within, files)
+                .await
+                .is_err()
+            {
                 tracing::error!(lesson.id = %lesson, "the lesson's files are not finished yet");
             }
             if let Err(error) = shared.store.end_lesson(lesson, OffsetDateTime::now_utc()).await {
                 // The row says that it is ending: the next join, or the next start, finishes it.
-                tracing::error!(error = &error as &dyn std::error::Error, "the lesson's end was not stored");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the lesson's end was not stored"
+                );
             }
         });
         loop {
@@ -553,8 +727,14 @@ fn refuse(command: LessonCommand, report: &LessonReport) {
 
 /// The database did not answer, in a message's words.
 fn refused(error: &crate::store::StoreError) -> Refusal {
-    tracing::error!(error = error as &dyn std::error::Error, "the database did not answer");
-    (ErrorCode::Unavailable, "the database does not answer now; try again")
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "the database did not answer"
+    );
+    (
+        ErrorCode::Unavailable,
+        "the database does not answer now; try again",
+    )
 }
 
 async fn sleep_until(instant: Option<Instant>) {

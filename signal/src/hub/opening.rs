@@ -38,7 +38,12 @@ pub(super) async fn open(shared: &Shared, room: RoomRecord) -> Result<Opened, St
             lesson.restore(now, seat);
         }
     }
-    Ok(Opened { lesson, newest_chat_line, reopened, ending: record.ending })
+    Ok(Opened {
+        lesson,
+        newest_chat_line,
+        reopened,
+        ending: record.ending,
+    })
 }
 
 async fn add(shared: &Shared, room: &RoomRecord) -> Result<LessonRecord, StoreError> {
@@ -58,7 +63,12 @@ async fn add(shared: &Shared, room: &RoomRecord) -> Result<LessonRecord, StoreEr
             Err(StoreError::LessonTaken) if tries < FOLDER_TRIES => tries += 1,
             Err(error) => return Err(error),
             // As it is stored: whole milliseconds.
-            Ok(()) => return Ok(LessonRecord { started_at: truncate(started_at), ..record }),
+            Ok(()) => {
+                return Ok(LessonRecord {
+                    started_at: truncate(started_at),
+                    ..record
+                });
+            }
         }
     }
 }
@@ -85,6 +95,9 @@ mod tests {
         let seoul = jiff::tz::TimeZone::get("Asia/Seoul").expect("a zone");
         let local = in_zone(datetime!(2026-11-21 00:00:05.7 UTC), &seoul);
         assert_eq!(LessonFolder::of(local).to_string(), "20261121_090005");
-        assert_eq!(truncate(datetime!(2026-11-21 00:00:05.123456 UTC)), datetime!(2026-11-21 00:00:05.123 UTC));
+        assert_eq!(
+            truncate(datetime!(2026-11-21 00:00:05.123456 UTC)),
+            datetime!(2026-11-21 00:00:05.123 UTC)
+        );
     }
 }

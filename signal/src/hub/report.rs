@@ -47,7 +47,11 @@ pub struct Received {
 
 impl ParticipantState {
     pub(super) const fn new(user: UserInfo) -> Self {
-        Self { user, received: Vec::new(), slots: Vec::new() }
+        Self {
+            user,
+            received: Vec::new(),
+            slots: Vec::new(),
+        }
     }
 
     const fn id(&self) -> ParticipantId {
@@ -59,7 +63,11 @@ impl LessonReport {
     /// Adds what the media workers know.
     pub(super) fn add_media(&mut self, media: RoomReport) {
         for report in media.participants {
-            let Some(state) = self.participants.iter_mut().find(|state| state.id() == report.participant) else {
+            let Some(state) = self
+                .participants
+                .iter_mut()
+                .find(|state| state.id() == report.participant)
+            else {
                 continue;
             };
             state.user.states.ice = Some(report.ice);

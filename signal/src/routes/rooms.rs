@@ -26,7 +26,11 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .filter()
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
-        .map(|app, headers, Peer(peer): Peer| Request { app, headers, address: peer.ip() });
+        .map(|app, headers, Peer(peer): Peer| Request {
+            app,
+            headers,
+            address: peer.ip(),
+        });
     let body = || warp::body::content_length_limit(MOST_BODY_BYTES).and(warp::body::bytes());
 
     let create = warp::path!("api" / "v1" / "rooms")
@@ -55,7 +59,18 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .and(get_or_head())
         .and(context)
         .then(|number: String, request| async move { reply(state(&number, request).await) });
-    create.or(list).unify().or(look).unify().or(host).unify().or(close).unify().or(state).unify().boxed()
+    create
+        .or(list)
+        .unify()
+        .or(look)
+        .unify()
+        .or(host)
+        .unify()
+        .or(close)
+        .unify()
+        .or(state)
+        .unify()
+        .boxed()
 }
 
 /// Who asks.
@@ -71,7 +86,10 @@ impl Request {
     }
 
     async fn hosted(&self, number: &str) -> Result<crate::store::RoomRecord, ApiError> {
-        self.app.hub.hosted_room(number, &Credentials::of(&self.headers), self.address).await
+        self.app
+            .hub
+            .hosted_room(number, &Credentials::of(&self.headers), self.address)
+            .await
     }
 }
 
@@ -125,7 +143,10 @@ async fn create(request: Request, body: bytes::Bytes) -> Result<Response, ApiErr
         capacity: wish.capacity,
     };
     if !request.app.hub.may_create(request.address) {
-        return Err(ApiError::new(ErrorCode::SlowDown, "too many rooms from this address; wait a minute"));
+        return Err(ApiError::new(
+            ErrorCode::SlowDown,
+            "too many rooms from this address; wait a minute",
+        ));
     }
     let (room, host_token) = request.app.hub.create_room(new).await?;
     let class = format!("/class/{}", room.number);
@@ -135,7 +156,14 @@ async fn create(request: Request, body: bytes::Bytes) -> Result<Response, ApiErr
         class,
     };
     let cookie = auth::host_cookie(&room.number, &host_token, request.app.is_secure());
-    let mut response = json(StatusCode::CREATED, &Created { room, host_token, links });
+    let mut response = json(
+        StatusCode::CREATED,
+        &Created {
+            room,
+            host_token,
+            links,
+        },
+    );
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }
@@ -163,7 +191,10 @@ async fn become_host(number: &str, request: Request) -> Result<Response, ApiErro
     request.check_change()?;
     let credentials = Credentials::of(&request.headers);
     let Some(token) = credentials.bearer() else {
-        return Err(ApiError::new(ErrorCode::Unauthorized, "the host token is missing"));
+        return Err(ApiError::new(
+            ErrorCode::Unauthorized,
+            "the host token is missing",
+        ));
     };
     let room = request.hosted(number).await?;
     // The cookie of this room alone could have opened it.
@@ -205,10 +236,20 @@ async fn state_of(
         lesson: Option<LessonReport>,
     }
     let lesson = request.app.hub.report(room).await?;
-    Ok(json(status, &State { room: request.app.hub.summary(room), lesson }))
+    Ok(json(
+        status,
+        &State {
+            room: request.app.hub.summary(room),
+            lesson,
+        },
+    ))
 }
 
 fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|_| ApiError::new(ErrorCode::BadMessage, "the body is not the JSON that is expected here"))
+    serde_json::from_slice(body).map_err(|_| {
+        ApiError::new(
+            ErrorCode::BadMessage,
+            "the body is not the JSON that is expected here",
+        )
+    })
 }

@@ -36,6 +36,9 @@ fn open(ws: Ws, app: &App, headers: &HeaderMap, address: std::net::IpAddr) -> Re
     let upgraded = ws
         .max_message_size(MOST_READ_BYTES)
         .max_frame_size(MOST_READ_BYTES)
-        .on_upgrade(move |socket| hub.clone().track(session::run(socket, hub, credentials, address, place)));
+        .on_upgrade(move |socket| {
+            hub.clone()
+                .track(session::run(socket, hub, credentials, address, place))
+        });
     Ok(upgraded.into_response())
 }

@@ -71,13 +71,26 @@ pub(crate) fn channel() -> (Outbox, Queue) {
     let (items, receiver) = mpsc::channel(MOST_MESSAGES);
     let (ending, end) = watch::channel(None);
     let queued_bytes = Arc::new(AtomicUsize::new(0));
-    let outbox = Outbox { items, queued_bytes: queued_bytes.clone(), ending: Arc::new(ending) };
-    (outbox, Queue { items: receiver, ending: end, queued_bytes })
+    let outbox = Outbox {
+        items,
+        queued_bytes: queued_bytes.clone(),
+        ending: Arc::new(ending),
+    };
+    (
+        outbox,
+        Queue {
+            items: receiver,
+            ending: end,
+            queued_bytes,
+        },
+    )
 }
 
 /// A message as it is sent.
 pub(crate) fn to_json(message: &ServerMessage) -> Arc<str> {
-    serde_json::to_string(message).expect("messages are plain structs with text keys").into()
+    serde_json::to_string(message)
+        .expect("messages are plain structs with text keys")
+        .into()
 }
 
 impl Outbox {
@@ -99,7 +112,9 @@ impl Outbox {
     /// # Errors
     /// As [`Self::try_send`].
     pub(crate) fn try_send_history(&self, history: History) -> Result<(), TooSlow> {
-        self.items.try_send(Outgoing::History(history)).or_else(unless_closed)
+        self.items
+            .try_send(Outgoing::History(history))
+            .or_else(unless_closed)
     }
 
     /// Ends the socket. The first reason counts.
@@ -121,14 +136,22 @@ impl Outbox {
             ClosingReason::TooSlow => Some(1_000),
             _ => None,
         };
-        self.end(Ending::Closing { reason, retry_after_ms });
+        self.end(Ending::Closing {
+            reason,
+            retry_after_ms,
+        });
     }
 }
 
 impl Queue {
     /// Waits until the socket shall end; says how.
     pub(super) async fn ended(ending: &mut watch::Receiver<Option<Ending>>) -> Ending {
-        ending.wait_for(Option::is_some).await.ok().and_then(|ending| *ending).unwrap_or(Ending::Gone)
+        ending
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|ending| *ending)
+            .unwrap_or(Ending::Gone)
     }
 
     /// `bytes` of text left the queue.
@@ -153,10 +176,18 @@ mod tests {
     fn a_reader_that_stays_slow_is_found_out_by_bytes_and_by_messages() {
         let (outbox, _queue) = channel();
         let text: Arc<str> = "x".repeat(MOST_BYTES / 4).into();
-        assert_eq!((0..10).filter(|_| outbox.try_send(text.clone()).is_ok()).count(), 4);
+        assert_eq!(
+            (0..10).filter(|_| outbox.try_send(text.clone()).is_ok()).count(),
+            4
+        );
         let (outbox, _queue) = channel();
         let text: Arc<str> = "x".into();
-        assert_eq!((0..2_000).filter(|_| outbox.try_send(text.clone()).is_ok()).count(), MOST_MESSAGES);
+        assert_eq!(
+            (0..2_000)
+                .filter(|_| outbox.try_send(text.clone()).is_ok())
+                .count(),
+            MOST_MESSAGES
+        );
     }
 
     #[test]
@@ -174,7 +205,10 @@ mod tests {
         let (outbox, queue) = channel();
         outbox.close(ClosingReason::Replaced);
         outbox.end(Ending::Gone);
-        let expected = Ending::Closing { reason: ClosingReason::Replaced, retry_after_ms: None };
+        let expected = Ending::Closing {
+            reason: ClosingReason::Replaced,
+            retry_after_ms: None,
+        };
         assert_eq!(*queue.ending.borrow(), Some(expected));
     }
 }

@@ -15,7 +15,10 @@ pub struct PlaceLimits {
 
 impl Default for PlaceLimits {
     fn default() -> Self {
-        Self { sockets: 2_000, strangers: 64 }
+        Self {
+            sockets: 2_000,
+            strangers: 64,
+        }
     }
 }
 
@@ -42,7 +45,10 @@ pub(crate) struct Place {
 
 impl Places {
     pub(crate) fn new(limits: PlaceLimits) -> Self {
-        Self { limits, taken: Arc::default() }
+        Self {
+            limits,
+            taken: Arc::default(),
+        }
     }
 
     /// A place for a socket that has not joined, if there is one.
@@ -54,7 +60,11 @@ impl Places {
         }
         taken.sockets += 1;
         taken.strangers += 1;
-        Some(Place { places: self.clone(), address, is_stranger: true })
+        Some(Place {
+            places: self.clone(),
+            address,
+            is_stranger: true,
+        })
     }
 }
 
@@ -95,8 +105,14 @@ mod tests {
 
     #[test]
     fn an_address_has_few_places_for_strangers_and_more_for_those_who_joined() {
-        let places = Places::new(PlaceLimits { sockets: 3, strangers: 1 });
-        let (here, there) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)));
+        let places = Places::new(PlaceLimits {
+            sockets: 3,
+            strangers: 1,
+        });
+        let (here, there) = (
+            IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+            IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
+        );
         let mut first = places.try_take(here).expect("a place");
         assert!(places.try_take(here).is_none());
         assert!(places.try_take(there).is_some(), "each address for itself");
@@ -107,6 +123,9 @@ mod tests {
         drop(third);
         drop(first);
         drop(second);
-        assert!(places.taken.lock().expect("not poisoned").is_empty(), "nothing is remembered");
+        assert!(
+            places.taken.lock().expect("not poisoned").is_empty(),
+            "nothing is remembered"
+        );
     }
 }

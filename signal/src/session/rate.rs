@@ -14,13 +14,21 @@ pub(crate) struct TokenBucket {
 impl TokenBucket {
     /// A full bucket.
     pub(crate) fn new(per_second: f64, burst: f64, now: Instant) -> Self {
-        Self { per_second, burst, level: burst, at: now }
+        Self {
+            per_second,
+            burst,
+            level: burst,
+            at: now,
+        }
     }
 
     /// Takes one, if there is one.
     pub(crate) fn try_take(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.at);
-        self.level = elapsed.as_secs_f64().mul_add(self.per_second, self.level).min(self.burst);
+        self.level = elapsed
+            .as_secs_f64()
+            .mul_add(self.per_second, self.level)
+            .min(self.burst);
         self.at = now;
         let taken = self.level >= 1.0;
         if taken {

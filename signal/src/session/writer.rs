@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::stream::SplitSink;
 use futures_util::SinkExt as _;
+use futures_util::stream::SplitSink;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use warp::ws::{Message, WebSocket};
 
@@ -72,10 +72,16 @@ async fn send_history(
 ) -> Result<(), Stuck> {
     loop {
         let (scope, after, up_to) = history.wanted();
-        let lines = store.chat_lines(scope, after, up_to, LINES_A_READ).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "the chat's history cannot be read");
-            Stuck
-        })?;
+        let lines = store
+            .chat_lines(scope, after, up_to, LINES_A_READ)
+            .await
+            .map_err(|error| {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the chat's history cannot be read"
+                );
+                Stuck
+            })?;
         let (messages, complete) = history.handle_lines(lines, LINES_A_READ as usize);
         for message in &messages {
             write(sink, Message::text(&*to_json(message))).await?;
@@ -88,7 +94,13 @@ async fn send_history(
 
 /// Sends what is queued, unless the socket is too slow for it, then the reason and the close frame.
 async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, queue: &mut Queue, ending: Ending) {
-    let slow = matches!(ending, Ending::Closing { reason: ClosingReason::TooSlow, .. } | Ending::Gone);
+    let slow = matches!(
+        ending,
+        Ending::Closing {
+            reason: ClosingReason::TooSlow,
+            ..
+        } | Ending::Gone
+    );
     while !slow && let Ok(item) = queue.items.try_recv() {
         if let Outgoing::Text(text) = item
             && sink.send(Message::text(&*text)).await.is_err()
@@ -101,8 +113,14 @@ async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, queue: &mut Queue
         Ending::Goodbye => NORMAL,
         Ending::Idle => POLICY,
         Ending::TooLarge => TOO_BIG,
-        Ending::Closing { reason, retry_after_ms } => {
-            let message = ServerMessage::Closing { reason, retry_after_ms };
+        Ending::Closing {
+            reason,
+            retry_after_ms,
+        } => {
+            let message = ServerMessage::Closing {
+                reason,
+                retry_after_ms,
+            };
             if sink.send(Message::text(&*to_json(&message))).await.is_err() {
                 return;
             }
