@@ -94,7 +94,9 @@ pub(crate) fn get_or_head() -> impl Filter<Extract = (), Error = warp::Rejection
 
 /// The room, if the request comes from one of its hosts.
 async fn host(app: &App, number: &str, headers: &HeaderMap, peer: Peer) -> Result<RoomRecord, ApiError> {
-    app.hub.hosted_room(number, &Credentials::of(headers), peer.0.ip()).await
+    app.hub
+        .hosted_room(number, &Credentials::of(headers), peer.0.ip())
+        .await
 }
 
 /// The database did not answer.

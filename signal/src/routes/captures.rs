@@ -26,20 +26,33 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .and(app.filter())
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
-        .and(warp::query::<Page>().map(Some).or(warp::any().map(|| None)).unify())
-        .then(|number: String, app: App, headers: HeaderMap, peer, page| async move {
-            reply(list(&app, &number, &headers, peer, page).await)
-        });
+        .and(
+            warp::query::<Page>()
+                .map(Some)
+                .or(warp::any().map(|| None))
+                .unify(),
+        )
+        .then(
+            |number: String, app: App, headers: HeaderMap, peer, page| async move {
+                reply(list(&app, &number, &headers, peer, page).await)
+            },
+        );
     let fetch = warp::path!("api" / "v1" / "rooms" / String / "captures" / String)
         .and(get_or_head())
         .and(app.filter())
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
-        .then(|number: String, id: String, app: App, method, headers, peer| async move {
-            let request = file::Request { method, headers, peer };
-            reply(fetch(&app, &number, &id, request).await)
-        });
+        .then(
+            |number: String, id: String, app: App, method, headers, peer| async move {
+                let request = file::Request {
+                    method,
+                    headers,
+                    peer,
+                };
+                reply(fetch(&app, &number, &id, request).await)
+            },
+        );
     list.or(fetch).unify().boxed()
 }
 
