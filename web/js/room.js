@@ -33,6 +33,7 @@ const HIDDEN_AFTER_MS = 10_000;
  * @property {string} name
  * @property {Consents} consents
  * @property {Map<Source, MediaStreamTrack>} tracks of the preview, owned by the room from then on
+ * @property {("camera" | "microphone")[]} devices to be opened once the seat is taken, as before a reload
  * @property {Seat | null} seat of this tab
  */
 
@@ -93,6 +94,7 @@ export class Room extends Emitter {
       vanished: (source) => this.emit("vanished", source),
     });
     for (const [source, track] of entry.tracks) void this.local.adopt(source, track);
+    this.devices = entry.devices;
     this.looking = setInterval(() => void this.#look(), LOOK_EVERY_MS);
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.hiddenTimer = undefined;
@@ -230,7 +232,7 @@ export class Room extends Emitter {
       case "user_update":
         return this.#handleUpdate(message.user);
       case "answer":
-        return void this.media.accept(message.connection, message.sdp).catch(() => this.media.connect());
+        return void this.media.accept(message.connection, message.sdp).catch(() => this.media.refused());
       case "slots":
         return this.media.handleSlots(message.slots);
       case "chat":
@@ -265,7 +267,16 @@ export class Room extends Emitter {
     } else {
       this.media.connect();
     }
+    this.#openDevices();
     this.#changed();
+  }
+
+  /** Once: what was on before a reload. A device that cannot be had any more stays off. */
+  #openDevices() {
+    const wished = this.devices;
+    this.devices = [];
+    if (!this.info?.you.rights.may_publish) return;
+    for (const source of wished) this.local.start(source).catch(() => this.emit("vanished", source));
   }
 
   /**
@@ -328,8 +339,9 @@ export class Room extends Emitter {
       forgetSeat(this.number);
       this.socket.close();
     } else if (error.reply_to === "offer") {
-      this.media.connect();
-    } else {
+      this.media.refused();
+    } else if (error.reply_to !== "view" && error.reply_to !== "unpublish") {
+      // A view or an end that crosses somebody's leaving mends itself with the next message.
       this.emit("error", error);
     }
   }
@@ -415,8 +427,8 @@ export class Room extends Emitter {
       resume: this.seat?.resume ?? "",
       connection: this.media.number,
       consents: this.consents,
-      camera: this.local.isOn("camera"),
-      microphone: this.local.isOn("microphone"),
+      camera: this.local.isOn("camera") || this.local.busy.has("camera"),
+      microphone: this.local.isOn("microphone") || this.local.busy.has("microphone"),
     };
   }
 
