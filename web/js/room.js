@@ -23,6 +23,8 @@ const LOOK_EVERY_MS = 700;
 const SPEAKING_LEVEL = 0.02;
 /** A tab that stays hidden for this long asks for no pictures, in milliseconds. */
 const HIDDEN_AFTER_MS = 10_000;
+/** A line of chat that has not come back by then counts as not sent, in milliseconds. */
+const ECHO_WITHIN_MS = 8_000;
 
 /** @typedef {"connecting" | "in" | "reconnecting" | "refused" | "ended" | "left"} Phase */
 /** @typedef {"phase" | "users" | "media" | "chat" | "consents" | "local" | "quality" | "speaking" | "came" | "went" | "vanished" | "rights" | "error"} Topic */
@@ -170,6 +172,8 @@ export class Room extends Emitter {
     const nonce = crypto.getRandomValues(new Uint32Array(4)).join("-");
     this.chat.wait(nonce, text);
     if (!this.socket.send({ type: "chat", text, nonce })) this.chat.fail(nonce);
+    // A flood is dropped without an answer to each line.
+    setTimeout(() => this.#giveUpLine(nonce), ECHO_WITHIN_MS);
     this.emit("chat");
   }
 
@@ -201,6 +205,13 @@ export class Room extends Emitter {
    */
   setRights(participant, rights) {
     this.socket.send({ type: "set_rights", participant, rights });
+  }
+
+  /** @param {string} nonce */
+  #giveUpLine(nonce) {
+    if (!this.chat.pending.has(nonce)) return;
+    this.chat.fail(nonce);
+    this.emit("chat");
   }
 
   #join() {
@@ -245,7 +256,7 @@ export class Room extends Emitter {
         this.recording = { you: message.you, room: message.room };
         return this.emit("consents");
       case "reoffer":
-        return this.media.connect();
+        return this.media.handleReoffer();
       case "error":
         return this.#handleError(message);
       default:

@@ -186,6 +186,11 @@ export class MediaLink {
     }
   }
 
+  /** The server knows nothing of the connection any more. An offer that waits for its answer tells it already. */
+  handleReoffer() {
+    if (this.answered) this.connect();
+  }
+
   /** The server could not answer the offer. */
   refused() {
     this.#failed();
