@@ -7,20 +7,14 @@ import { Emitter } from "./room/emitter.js";
 import { layOut } from "./room/layout.js";
 import { LocalSources } from "./room/local_sources.js";
 import { MediaLink } from "./room/media_link.js";
-import { judge } from "./room/quality.js";
+import { Monitor } from "./room/monitor.js";
 import { planView } from "./room/view_plan.js";
 
 /** @import { ClosingReason, Consents, ErrorMessage, Rights, RoomInfo, ServerMessage, Source, UserInfo } from "./protocol/messages.js" */
 /** @import { Layout } from "./room/layout.js" */
 /** @import { Sizes } from "./room/view_plan.js" */
-/** @import { StatsSummary } from "./protocol/stats.js" */
-/** @import { Quality } from "./room/quality.js" */
 /** @import { Seat } from "./memory.js" */
 
-/** How often the connection is looked at, in milliseconds. */
-const LOOK_EVERY_MS = 700;
-/** A voice above this level counts as speaking, 0 to 1. */
-const SPEAKING_LEVEL = 0.02;
 /** A tab that stays hidden for this long asks for no pictures, in milliseconds. */
 const HIDDEN_AFTER_MS = 10_000;
 /** A line of chat that has not come back by then counts as not sent, in milliseconds. */
@@ -69,12 +63,6 @@ export class Room extends Emitter {
     this.hidden = false;
     /** @type {Sizes} */
     this.sizes = { page: size(320, 240), spotlight: size(960, 720), screen: size(1280, 720) };
-    /** @type {Quality} */
-    this.quality = "unknown";
-    /** @type {Set<string>} */
-    this.speaking = new Set();
-    /** @type {StatsSummary | null} */
-    this.lastStats = null;
     this.socket = new Socket({
       onWelcome: () => this.#join(),
       onMessage: (message) => this.#handle(message),
@@ -97,7 +85,11 @@ export class Room extends Emitter {
     });
     for (const [source, track] of entry.tracks) void this.local.adopt(source, track);
     this.devices = entry.devices;
-    this.looking = setInterval(() => void this.#look(), LOOK_EVERY_MS);
+    this.monitor = new Monitor({
+      look: () => (this.phase === "in" && !this.hidden ? this.media.stats() : null),
+      quality: () => this.emit("quality"),
+      speaking: () => this.emit("speaking"),
+    });
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.hiddenTimer = undefined;
   }
@@ -379,7 +371,7 @@ export class Room extends Emitter {
   /** @param {Phase} phase */
   #end(phase) {
     this.phase = phase;
-    clearInterval(this.looking);
+    this.monitor.stop();
     clearTimeout(this.hiddenTimer);
     void this.local.stopAll();
     this.media.close();
@@ -408,27 +400,6 @@ export class Room extends Emitter {
   #setHidden(hidden) {
     this.hidden = hidden;
     this.media.planView();
-  }
-
-  async #look() {
-    if (this.phase !== "in" || this.hidden) return;
-    const now = await this.media.stats();
-    if (!now) return;
-    const quality = judge(this.lastStats, now);
-    this.lastStats = now;
-    const speaking = new Set(
-      now.slots
-        .filter((slot) => slot.kind === "audio" && slot.participant && slot.audio_level > SPEAKING_LEVEL)
-        .map((slot) => slot.participant ?? ""),
-    );
-    if (quality !== this.quality) {
-      this.quality = quality;
-      this.emit("quality");
-    }
-    if (speaking.size !== this.speaking.size || [...speaking].some((id) => !this.speaking.has(id))) {
-      this.speaking = speaking;
-      this.emit("speaking");
-    }
   }
 
   /** @returns {Seat} */
