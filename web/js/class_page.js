@@ -49,8 +49,9 @@ async function becomeHost(token) {
   try {
     await api.becomeHost(number, token);
   } catch (error) {
-    if (error instanceof ApiError && ["unauthorized", "not_found"].includes(error.code)) throw new ApiError("host_link", error.message, error.status);
-    throw error;
+    // The server does not tell a wrong token from a room that never was.
+    const wrong = error instanceof ApiError && (error.status === 401 || error.status === 404);
+    throw wrong ? new ApiError("host_link", error.message, error.status) : error;
   }
 }
 
