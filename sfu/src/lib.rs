@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod event;
 mod handle;
+mod room;
 mod sink;
 
 pub use config::SfuConfig;
