@@ -48,6 +48,35 @@ impl DisplayName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The `count`-th bearer of this name among those present: 민수, 민수 2, 민수 3.
+    #[must_use]
+    pub fn numbered(&self, count: u32) -> Self {
+        if count <= 1 {
+            return self.clone();
+        }
+        let suffix = format!(" {count}");
+        let mut name: String = self.0.graphemes(true).take(Self::MOST_GRAPHEMES - suffix.len()).collect();
+        while name.len() + suffix.len() > Self::MOST_BYTES {
+            let end = name.grapheme_indices(true).next_back().map_or(0, |(start, _)| start);
+            name.truncate(end);
+        }
+        Self(format!("{}{suffix}", name.trim_end()))
+    }
+
+    /// What is left of the name when everything is gone that the eye overlooks: case, blanks, punctuation, and the
+    /// commonest letters of other scripts that look like Latin ones. Two names with one skeleton get confused.
+    #[must_use]
+    pub fn skeleton(&self) -> String {
+        let plain: String = self
+            .0
+            .nfkc()
+            .flat_map(char::to_lowercase)
+            .filter(|character| character.is_alphanumeric())
+            .map(look_alike)
+            .collect();
+        if plain.is_empty() { self.0.clone() } else { plain }
+    }
 }
 
 impl fmt::Debug for DisplayName {
@@ -279,6 +308,31 @@ fn is_visible_grapheme(grapheme: &str) -> bool {
     true
 }
 
+/// The Latin letter that a lower-case Cyrillic or Greek letter, or a digit, is mistaken for.
+fn look_alike(character: char) -> char {
+    match character {
+        'а' | 'α' => 'a',
+        'с' | 'ϲ' => 'c',
+        'е' | 'ё' | 'ε' => 'e',
+        'һ' => 'h',
+        'і' | 'ı' | 'ι' | '1' | 'l' => 'i',
+        'ј' => 'j',
+        'к' | 'κ' => 'k',
+        'м' => 'm',
+        'н' => 'h',
+        'о' | 'ο' | '0' => 'o',
+        'р' | 'ρ' => 'p',
+        'ѕ' => 's',
+        'т' | 'τ' => 't',
+        'υ' => 'u',
+        'ν' => 'v',
+        'в' => 'b',
+        'х' | 'χ' => 'x',
+        'у' | 'γ' => 'y',
+        other => other,
+    }
+}
+
 fn is_stored(character: char) -> bool {
     character.is_alphanumeric() || character == '-'
 }
@@ -320,6 +374,29 @@ mod tests {
         for text in ["민수", "Ana María", "👩‍🏫 Kim", "O'Neil", "../../x"] {
             assert!(DisplayName::parse(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn names_that_look_alike_have_one_skeleton() {
+        for (one, other) in [("김선생", "김 선생"), ("Kim", "KIM."), ("Carl", "Саrl"), ("Lee1", "Leel"), ("ｋｉｍ", "kim")] {
+            let names = [one, other].map(|text| DisplayName::parse(text).expect("a name").skeleton());
+            assert_eq!(names[0], names[1], "{one}");
+        }
+        assert_ne!(
+            DisplayName::parse("민수").expect("a name").skeleton(),
+            DisplayName::parse("민서").expect("a name").skeleton()
+        );
+    }
+
+    #[test]
+    fn a_number_behind_a_name_keeps_it_a_name() {
+        for text in ["민수".to_owned(), "민".repeat(32), "👩‍🏫".repeat(8)] {
+            let name = DisplayName::parse(&text).expect("a name");
+            let second = name.numbered(2);
+            assert!(second.as_str().ends_with(" 2"), "{text}");
+            assert_eq!(DisplayName::parse(second.as_str()), Ok(second), "{text}");
+        }
+        assert_eq!(DisplayName::parse("민수").expect("a name").numbered(2).as_str(), "민수 2");
     }
 
     #[test]

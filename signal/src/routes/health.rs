@@ -1,0 +1,61 @@
+//! Probes for whoever watches the server, and its counters.
+
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use warp::http::{HeaderMap, HeaderValue, StatusCode};
+use warp::reply::Response;
+
+use seodang_model::Token;
+
+use crate::error::{ApiError, json};
+use crate::metrics::gauge_line;
+use crate::routes::{App, get_or_head};
+use crate::server::Peer;
+
+/// `/livez`, `/readyz`, `/metrics`.
+pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
+    let alive = warp::path!("livez").map(|| Response::new("alive\n".into()));
+    let ready = warp::path!("readyz").and(app.filter()).then(ready);
+    let metrics = warp::path!("metrics")
+        .and(app.filter())
+        .and(warp::ext::get::<Peer>())
+        .and(warp::header::headers_cloned())
+        .then(metrics);
+    get_or_head()
+        .and(alive.or(ready).unify().or(metrics).unify())
+        .boxed()
+}
+
+async fn ready(app: App) -> Response {
+    let readiness = app.health.readiness(app.store.check().await.is_ok());
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json(status, &readiness)
+}
+
+/// For loopback, or whoever holds the token; for others the address does not exist.
+async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
+    let presented = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .map(|token| Token::presented(token).hash());
+    let wanted = app.config.metrics_token.as_ref().map(Token::hash);
+    if !(peer.ip().to_canonical().is_loopback() || wanted.is_some() && presented == wanted) {
+        return ApiError::not_found().into_response();
+    }
+    let mut text = app.metrics.to_text();
+    if let Some(free_bytes) = app.health.free_bytes() {
+        gauge_line(&mut text, "seodang_disk_free_bytes", free_bytes);
+    }
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    response
+}
