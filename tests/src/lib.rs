@@ -18,3 +18,9 @@ use std::time::Duration;
 
 /// What anything a test waits for may take on a busy machine of two cores.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Classes keep a small machine busy; two at a time would only measure the machine. Hold what this returns.
+pub async fn one_class_at_a_time() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}
