@@ -178,7 +178,7 @@ fn parse(count: u8, packet_type: u8, body: &[u8]) -> Option<Rtcp<'_>> {
             let mantissa = (u64::from(exponent & 3) << 16) | u64::from(u16::from_be_bytes([high, low]));
             // 18 bits moved by up to 63 do not fit: such an estimate is as good as none.
             Rtcp::Remb {
-                bitrate_bps: mantissa.checked_mul(1 << (exponent >> 2)).unwrap_or(u64::MAX),
+                bitrate_bps: mantissa.saturating_mul(1 << (exponent >> 2)),
             }
         }
         _ => Rtcp::Other { packet_type },
