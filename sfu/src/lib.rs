@@ -8,7 +8,9 @@ mod config;
 mod error;
 mod event;
 mod handle;
+mod room;
 mod sink;
+mod transport;
 
 pub use config::SfuConfig;
 pub use error::{OfferError, SfuError};

@@ -23,6 +23,8 @@ pub mod config;
 mod consent;
 pub mod data;
 pub mod disk;
+pub mod doctor;
+pub mod elements;
 pub mod error;
 pub mod files;
 pub mod health;

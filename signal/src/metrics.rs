@@ -11,6 +11,7 @@ pub struct Metrics {
     requests: Mutex<BTreeMap<(Route, u16), u64>>,
     accepts_failed: AtomicU64,
     tls_failed: AtomicU64,
+    write_stalls: AtomicU64,
     download_bytes: AtomicU64,
 }
 
@@ -62,6 +63,11 @@ impl Metrics {
         self.tls_failed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A connection was closed because its other end read nothing.
+    pub fn write_stalled(&self) {
+        self.write_stalls.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Bytes of recordings and captures were handed to a connection.
     pub fn downloaded(&self, bytes: u64) {
         self.download_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -83,6 +89,7 @@ impl Metrics {
         for (name, counter) in [
             ("seodang_accept_failures_total", &self.accepts_failed),
             ("seodang_tls_failures_total", &self.tls_failed),
+            ("seodang_write_stalls_total", &self.write_stalls),
             ("seodang_download_bytes_total", &self.download_bytes),
         ] {
             counter_line(&mut text, name, counter.load(Ordering::Relaxed));

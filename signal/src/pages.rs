@@ -13,7 +13,6 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 #[include = "*.woff2"]
 #[exclude = "tests/*"]
 #[exclude = "node_modules/*"]
-#[allow_missing = true]
 struct Web;
 
 /// A file as it is sent.

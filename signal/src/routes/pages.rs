@@ -1,7 +1,7 @@
 //! The pages and what they load.
 
 use warp::filters::BoxedFilter;
-use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use warp::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::path::Tail;
 use warp::reply::Response;
@@ -64,10 +64,12 @@ pub(super) fn routes() -> BoxedFilter<(Response,)> {
 /// A browser that asks for a page where there is none gets one that leads back.
 pub(super) fn nowhere() -> BoxedFilter<(Response,)> {
     get_or_head()
-        .and(warp::header::<String>("accept"))
+        .and(warp::header::headers_cloned())
         .and(warp::path::full())
-        .and_then(|accept: String, path: warp::path::FullPath| async move {
-            if accept.contains("text/html") && !path.as_str().starts_with("/api/") {
+        .and_then(|headers: HeaderMap, path: warp::path::FullPath| async move {
+            let accepts = headers.get(ACCEPT).and_then(|types| types.to_str().ok());
+            let wants_page = accepts.is_some_and(|types| types.contains("text/html"));
+            if wants_page && !path.as_str().starts_with("/api/") {
                 Ok(not_found())
             } else {
                 Err(warp::reject::not_found())

@@ -89,11 +89,11 @@ impl<A: Answer> Front<A> {
                         peer,
                     };
                     let hard_stop = self.hard_stop.clone();
-                    let stall = self.limits.write_stall;
+                    let (stall, metrics) = (self.limits.write_stall, self.metrics.clone());
                     tracker.spawn(async move {
                         tokio::select! {
                             () = hard_stop.cancelled() => {}
-                            () = connection.run(socket, |socket| Stalling::new(socket, stall, place)) => {}
+                            () = connection.run(socket, |socket| Stalling::new(socket, stall, metrics, place)) => {}
                         }
                     });
                 }

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
+
+use crate::metrics::Metrics;
 
 /// Wraps a socket; a write that makes no progress for the limit fails with [`io::ErrorKind::TimedOut`].
 ///
@@ -18,12 +21,19 @@ pub(super) struct Stalling<S> {
     limit: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    metrics: Arc<Metrics>,
     _place: OwnedSemaphorePermit,
 }
 
 impl<S> Stalling<S> {
-    pub(super) const fn new(socket: S, limit: Duration, place: OwnedSemaphorePermit) -> Self {
+    pub(super) const fn new(
+        socket: S,
+        limit: Duration,
+        metrics: Arc<Metrics>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
+            metrics,
             socket,
             limit,
             waiting: None,
@@ -41,7 +51,10 @@ impl<S> Stalling<S> {
             .waiting
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
         match waiting.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Ready(()) => {
+                self.metrics.write_stalled();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -88,8 +101,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Semaphore;
 
@@ -100,7 +111,7 @@ mod tests {
         let places = Arc::new(Semaphore::new(1));
         let place = places.clone().try_acquire_owned().expect("a free place");
         let (ours, mut theirs) = tokio::io::duplex(1_024);
-        let mut ours = Stalling::new(ours, Duration::from_millis(50), place);
+        let mut ours = Stalling::new(ours, Duration::from_millis(50), Arc::default(), place);
 
         ours.write_all(&[0; 1_024]).await.expect("fits the buffer");
         let mut taken = [0; 512];
