@@ -1,5 +1,6 @@
 //! The command line; every key of the configuration is also a flag.
 
+pub(crate) mod doctor;
 pub(crate) mod serve;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ pub(crate) fn cli() -> Command {
         .arg_required_else_help(true)
         .subcommand(with_settings(Command::new("serve").about(
             "Serve classes until SIGTERM or Ctrl-C; a second signal ends at once",
+        )))
+        .subcommand(with_settings(Command::new("doctor").about(
+            "Say what is missing or wrong for `serve` with the same settings, and how to mend it",
         )))
 }
 

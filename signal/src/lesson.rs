@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use seodang_model::protocol::{
-    AUDIO_SLOTS, ChatLine, ClosingReason, Consents, ErrorCode, ExitReason, IceState, MediaState, Offer, RoomInfo,
-    RoomSummary, ServerMessage, SignalingState, SlotInfo, UserInfo, VIDEO_SLOTS, ViewSlot,
+    AUDIO_SLOTS, ChatLine, ClosingReason, Consents, ErrorCode, ExitReason, IceState, MediaState, Offer,
+    RoomInfo, RoomSummary, ServerMessage, SignalingState, SlotInfo, UserInfo, VIDEO_SLOTS, ViewSlot,
 };
 use seodang_model::{DisplayName, MediaKind, ParticipantId, Publication, Rights, Source, StorageName, Token};
 
@@ -39,7 +39,10 @@ pub(crate) struct LessonLimits {
 #[derive(Debug)]
 pub(crate) enum Output {
     /// A message for some sockets.
-    Send { to: Vec<SocketId>, message: Box<ServerMessage> },
+    Send {
+        to: Vec<SocketId>,
+        message: Box<ServerMessage>,
+    },
     /// A socket ends.
     Close { socket: SocketId, reason: ClosingReason },
     /// Something for the SFU.
@@ -56,11 +59,19 @@ pub(crate) enum Output {
 #[derive(Debug)]
 pub(crate) enum MediaCommand {
     Join(ParticipantId, Rights),
-    Offer { participant: ParticipantId, socket: SocketId, offer: Offer },
+    Offer {
+        participant: ParticipantId,
+        socket: SocketId,
+        offer: Offer,
+    },
     Publish(Publication),
     Unpublish(Publication),
     SetRights(ParticipantId, Rights),
-    View { participant: ParticipantId, generation: u32, slots: Vec<ViewSlot> },
+    View {
+        participant: ParticipantId,
+        generation: u32,
+        slots: Vec<ViewSlot>,
+    },
     Leave(ParticipantId),
 }
 
@@ -191,7 +202,9 @@ impl Lesson {
 
     /// The seat that `socket` may speak for. A socket whose seat was taken by another one speaks for nobody.
     pub(crate) fn seat_of(&self, participant: ParticipantId, socket: SocketId) -> Option<&Seat> {
-        self.seats.get(&participant).filter(|seat| seat.socket == Some(socket))
+        self.seats
+            .get(&participant)
+            .filter(|seat| seat.socket == Some(socket))
     }
 
     /// Whether there is room for one more.
@@ -201,7 +214,11 @@ impl Lesson {
 
     /// The shown name and the name on disk that somebody gets who wants to be called `wish`.
     pub(crate) fn names_for(&self, wish: &DisplayName) -> (DisplayName, StorageName) {
-        let present: BTreeSet<String> = self.seats.values().map(|seat| seat.record.name.skeleton()).collect();
+        let present: BTreeSet<String> = self
+            .seats
+            .values()
+            .map(|seat| seat.record.name.skeleton())
+            .collect();
         let shown = names::shown(wish, &present);
         let stored = names::stored(&shown, &self.stored_names);
         (shown, stored)
@@ -209,15 +226,27 @@ impl Lesson {
 
     /// Somebody takes a seat, the first time, again, or from another socket.
     pub(crate) fn handle_join(&mut self, now: Instant, joining: Joining) -> Vec<Output> {
-        let Joining { record, socket, resume, person, resumed } = joining;
+        let Joining {
+            record,
+            socket,
+            resume,
+            person,
+            resumed,
+        } = joining;
         let participant = record.participant;
         let mut out = Vec::new();
         self.stored_names.insert(record.storage_name.folded());
         let arrival = self.next_arrival();
         let was_held = self.seats.contains_key(&participant);
-        let seat = self.seats.entry(participant).or_insert_with(|| Seat::new(record.clone(), arrival));
+        let seat = self
+            .seats
+            .entry(participant)
+            .or_insert_with(|| Seat::new(record.clone(), arrival));
         if let Some(earlier) = seat.socket.replace(socket) {
-            out.push(Output::Close { socket: earlier, reason: ClosingReason::Replaced });
+            out.push(Output::Close {
+                socket: earlier,
+                reason: ClosingReason::Replaced,
+            });
         }
         let was_away = seat.lost_at.take().is_some();
         let consents_before = std::mem::replace(&mut seat.record, record).consents;
@@ -229,7 +258,10 @@ impl Lesson {
         if !mirrored {
             out.push(Output::Mirror(MirrorCommand::Joined(subject)));
         } else if consents_before != consents {
-            out.push(Output::Mirror(MirrorCommand::ConsentsChanged { participant, consents }));
+            out.push(Output::Mirror(MirrorCommand::ConsentsChanged {
+                participant,
+                consents,
+            }));
         }
         if mirrored && was_away {
             out.push(Output::Mirror(MirrorCommand::Back(participant)));
@@ -241,18 +273,38 @@ impl Lesson {
         } else {
             let to_students = self.seats[&participant].info_for_students();
             let to_hosts = self.seats[&participant].info_for_hosts();
-            self.tell(participant, |user| ServerMessage::UserEnter { user }, to_students, to_hosts, &mut out);
+            self.tell(
+                participant,
+                |user| ServerMessage::UserEnter { user },
+                to_students,
+                to_hosts,
+                &mut out,
+            );
         }
         if let Some(reason) = reoffer {
-            out.push(send(socket, ServerMessage::Reoffer { reason: reason.to_owned() }));
+            out.push(send(
+                socket,
+                ServerMessage::Reoffer {
+                    reason: reason.to_owned(),
+                },
+            ));
         }
         out
     }
 
     /// A socket is gone without having said why; whatever it held is kept for the grace time.
-    pub(crate) fn handle_disconnect(&mut self, now: Instant, participant: ParticipantId, socket: SocketId) -> Vec<Output> {
+    pub(crate) fn handle_disconnect(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        socket: SocketId,
+    ) -> Vec<Output> {
         let mut out = Vec::new();
-        let Some(seat) = self.seats.get_mut(&participant).filter(|seat| seat.socket == Some(socket)) else {
+        let Some(seat) = self
+            .seats
+            .get_mut(&participant)
+            .filter(|seat| seat.socket == Some(socket))
+        else {
             return out;
         };
         seat.socket = None;
@@ -270,19 +322,35 @@ impl Lesson {
     }
 
     /// An offer, to be answered by the SFU; one at a time.
-    pub(crate) fn handle_offer(&mut self, participant: ParticipantId, socket: SocketId, offer: Offer) -> Result<Vec<Output>, Refusal> {
+    pub(crate) fn handle_offer(
+        &mut self,
+        participant: ParticipantId,
+        socket: SocketId,
+        offer: Offer,
+    ) -> Result<Vec<Output>, Refusal> {
         let seat = self.present(participant)?;
         if seat.is_offering {
             return Err((ErrorCode::SlowDown, "the last offer is not answered yet"));
         }
         seat.is_offering = true;
         seat.reoffer_due = None;
-        Ok(vec![Output::Media(MediaCommand::Offer { participant, socket, offer })])
+        Ok(vec![Output::Media(MediaCommand::Offer {
+            participant,
+            socket,
+            offer,
+        })])
     }
 
     /// The SFU answered, or refused, an offer that came over `socket`.
-    pub(crate) fn handle_answer(&mut self, participant: ParticipantId, socket: SocketId, reply: ServerMessage) -> Vec<Output> {
-        let Some(seat) = self.seats.get_mut(&participant) else { return Vec::new() };
+    pub(crate) fn handle_answer(
+        &mut self,
+        participant: ParticipantId,
+        socket: SocketId,
+        reply: ServerMessage,
+    ) -> Vec<Output> {
+        let Some(seat) = self.seats.get_mut(&participant) else {
+            return Vec::new();
+        };
         seat.is_offering = false;
         // What the slots of the connection carry makes sense only behind the answer that makes them.
         let slots = seat.waiting_slots.take();
@@ -295,7 +363,11 @@ impl Lesson {
     }
 
     /// A source begins to send.
-    pub(crate) fn handle_publish(&mut self, participant: ParticipantId, source: Source) -> Result<Vec<Output>, Refusal> {
+    pub(crate) fn handle_publish(
+        &mut self,
+        participant: ParticipantId,
+        source: Source,
+    ) -> Result<Vec<Output>, Refusal> {
         let seat = self.present(participant)?;
         if !seat.record.rights.allow(source) {
             return Err((ErrorCode::Forbidden, "the right to send this is missing"));
@@ -311,7 +383,11 @@ impl Lesson {
     }
 
     /// A source stops.
-    pub(crate) fn handle_unpublish(&mut self, participant: ParticipantId, source: Source) -> Result<Vec<Output>, Refusal> {
+    pub(crate) fn handle_unpublish(
+        &mut self,
+        participant: ParticipantId,
+        source: Source,
+    ) -> Result<Vec<Output>, Refusal> {
         self.present(participant)?;
         let mut out = Vec::new();
         if self.stop(participant, source, &mut out) {
@@ -321,24 +397,43 @@ impl Lesson {
     }
 
     /// What the video slots shall show. Whoever is not there any more is left out: the news may be on its way.
-    pub(crate) fn handle_view(&mut self, participant: ParticipantId, generation: u32, slots: Vec<ViewSlot>) -> Result<Vec<Output>, Refusal> {
+    pub(crate) fn handle_view(
+        &mut self,
+        participant: ParticipantId,
+        generation: u32,
+        slots: Vec<ViewSlot>,
+    ) -> Result<Vec<Output>, Refusal> {
         self.present(participant)?;
         if slots.len() > VIDEO_SLOTS + AUDIO_SLOTS {
             return Err((ErrorCode::BadView, "there are not so many slots"));
         }
         let mut mids = BTreeSet::new();
-        if !slots.iter().all(|slot| slot.mid.len() <= 16 && mids.insert(slot.mid.clone())) {
+        if !slots
+            .iter()
+            .all(|slot| slot.mid.len() <= 16 && mids.insert(slot.mid.clone()))
+        {
             return Err((ErrorCode::BadView, "a slot is named twice or not at all"));
         }
         if slots.iter().any(|slot| slot.source.kind() != MediaKind::Video) {
             return Err((ErrorCode::BadView, "only camera and screen can be viewed"));
         }
-        let slots = slots.into_iter().filter(|slot| self.seats.contains_key(&slot.participant)).collect();
-        Ok(vec![Output::Media(MediaCommand::View { participant, generation, slots })])
+        let slots = slots
+            .into_iter()
+            .filter(|slot| self.seats.contains_key(&slot.participant))
+            .collect();
+        Ok(vec![Output::Media(MediaCommand::View {
+            participant,
+            generation,
+            slots,
+        })])
     }
 
     /// Whether `host` may give `participant` rights.
-    pub(crate) fn may_set_rights(&self, host: ParticipantId, participant: ParticipantId) -> Result<(), Refusal> {
+    pub(crate) fn may_set_rights(
+        &self,
+        host: ParticipantId,
+        participant: ParticipantId,
+    ) -> Result<(), Refusal> {
         if !self.seats.get(&host).is_some_and(Seat::is_host) {
             return Err((ErrorCode::Forbidden, "only hosts give and take rights"));
         }
@@ -351,7 +446,9 @@ impl Lesson {
     /// Changed rights, committed. What may not be sent any more stops at once.
     pub(crate) fn handle_rights(&mut self, participant: ParticipantId, rights: Rights) -> Vec<Output> {
         let mut out = Vec::new();
-        let Some(seat) = self.seats.get_mut(&participant) else { return out };
+        let Some(seat) = self.seats.get_mut(&participant) else {
+            return out;
+        };
         seat.record.rights = rights;
         out.push(Output::Media(MediaCommand::SetRights(participant, rights)));
         for source in Source::ALL.into_iter().filter(|source| !rights.allow(*source)) {
@@ -364,9 +461,14 @@ impl Lesson {
     /// Changed answers, committed.
     pub(crate) fn handle_consents(&mut self, participant: ParticipantId, consents: Consents) -> Vec<Output> {
         let mut out = Vec::new();
-        let Some(seat) = self.seats.get_mut(&participant) else { return out };
+        let Some(seat) = self.seats.get_mut(&participant) else {
+            return out;
+        };
         seat.record.consents = consents;
-        out.push(Output::Mirror(MirrorCommand::ConsentsChanged { participant, consents }));
+        out.push(Output::Mirror(MirrorCommand::ConsentsChanged {
+            participant,
+            consents,
+        }));
         self.announce(participant, &mut out);
         out
     }
@@ -375,15 +477,28 @@ impl Lesson {
     pub(crate) fn handle_chat(&self, line: ChatLine, nonce: String) -> Vec<Output> {
         let author = self.seats.get(&line.participant).and_then(|seat| seat.socket);
         let others = self.sockets().filter(|socket| Some(*socket) != author).collect();
-        let mut out = vec![Output::Send { to: others, message: Box::new(ServerMessage::Chat(line.clone())) }];
-        out.extend(author.map(|socket| send(socket, ServerMessage::Chat(ChatLine { nonce: Some(nonce), ..line }))));
+        let mut out = vec![Output::Send {
+            to: others,
+            message: Box::new(ServerMessage::Chat(line.clone())),
+        }];
+        out.extend(author.map(|socket| {
+            send(
+                socket,
+                ServerMessage::Chat(ChatLine {
+                    nonce: Some(nonce),
+                    ..line
+                }),
+            )
+        }));
         out
     }
 
     /// News of a participant's media and files.
     pub(crate) fn handle_news(&mut self, participant: ParticipantId, news: MediaNews) -> Vec<Output> {
         let mut out = Vec::new();
-        let Some(seat) = self.seats.get_mut(&participant) else { return out };
+        let Some(seat) = self.seats.get_mut(&participant) else {
+            return out;
+        };
         if let Some((generation, slots)) = news.slots {
             match seat.socket {
                 _ if seat.is_offering => seat.waiting_slots = Some((generation, slots)),
@@ -393,7 +508,12 @@ impl Lesson {
         }
         if let Some(reason) = news.reoffer {
             match seat.socket {
-                Some(socket) => out.push(send(socket, ServerMessage::Reoffer { reason: reason.to_owned() })),
+                Some(socket) => out.push(send(
+                    socket,
+                    ServerMessage::Reoffer {
+                        reason: reason.to_owned(),
+                    },
+                )),
                 None => seat.reoffer_due = Some(reason),
             }
         }
@@ -403,9 +523,17 @@ impl Lesson {
         let states = news.states.filter(|states| *states != seat.media);
         if let Some(states) = states {
             seat.media = states;
-            let hosts = self.seats.values().filter(|seat| seat.is_host()).filter_map(|seat| seat.socket).collect();
+            let hosts = self
+                .seats
+                .values()
+                .filter(|seat| seat.is_host())
+                .filter_map(|seat| seat.socket)
+                .collect();
             let user = self.seats[&participant].info_for_hosts();
-            out.push(Output::Send { to: hosts, message: Box::new(ServerMessage::UserUpdate { user }) });
+            out.push(Output::Send {
+                to: hosts,
+                message: Box::new(ServerMessage::UserUpdate { user }),
+            });
         }
         if news.kept.is_some() {
             self.tell_what_is_kept(&mut out);
@@ -415,7 +543,11 @@ impl Lesson {
 
     /// The next instant at which [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let graces = self.seats.values().filter_map(|seat| seat.lost_at).map(|at| at + self.limits.seat_grace);
+        let graces = self
+            .seats
+            .values()
+            .filter_map(|seat| seat.lost_at)
+            .map(|at| at + self.limits.seat_grace);
         let empty = self.empty_since.map(|at| at + self.limits.empty_end);
         let hostless = self.hostless_since.map(|at| at + self.limits.hostless_end);
         graces.chain(empty).chain(hostless).min()
@@ -434,9 +566,15 @@ impl Lesson {
         for participant in gone {
             self.free(now, participant, ExitReason::Lost, &mut out);
         }
-        if self.empty_since.is_some_and(|at| at + self.limits.empty_end <= now) {
+        if self
+            .empty_since
+            .is_some_and(|at| at + self.limits.empty_end <= now)
+        {
             out.push(Output::End(EndReason::Empty));
-        } else if self.hostless_since.is_some_and(|at| at + self.limits.hostless_end <= now) {
+        } else if self
+            .hostless_since
+            .is_some_and(|at| at + self.limits.hostless_end <= now)
+        {
             out.push(Output::End(EndReason::HostMissing));
         }
         out
@@ -453,7 +591,9 @@ impl Lesson {
 
     /// The seat of somebody who is there to speak for it.
     fn present(&mut self, participant: ParticipantId) -> Result<&mut Seat, Refusal> {
-        self.seats.get_mut(&participant).ok_or((ErrorCode::BadState, "this seat is not taken"))
+        self.seats
+            .get_mut(&participant)
+            .ok_or((ErrorCode::BadState, "this seat is not taken"))
     }
 
     fn next_arrival(&mut self) -> u64 {
@@ -498,7 +638,13 @@ impl Lesson {
         let users = self
             .by_arrival()
             .filter(|other| other.record.participant != participant)
-            .map(|other| if is_host { other.info_for_hosts() } else { other.info_for_students() })
+            .map(|other| {
+                if is_host {
+                    other.info_for_hosts()
+                } else {
+                    other.info_for_students()
+                }
+            })
             .collect();
         out.push(send(socket, ServerMessage::AllUsers { users }));
         if let Some(seat) = self.seats.get_mut(&participant) {
@@ -509,12 +655,25 @@ impl Lesson {
 
     /// Tells everyone how a participant is.
     fn announce(&self, participant: ParticipantId, out: &mut Vec<Output>) {
-        let Some(seat) = self.seats.get(&participant) else { return };
+        let Some(seat) = self.seats.get(&participant) else {
+            return;
+        };
         if let Some(socket) = seat.socket {
-            out.push(send(socket, ServerMessage::UserUpdate { user: seat.info_for_itself() }));
+            out.push(send(
+                socket,
+                ServerMessage::UserUpdate {
+                    user: seat.info_for_itself(),
+                },
+            ));
         }
         let (students, hosts) = (seat.info_for_students(), seat.info_for_hosts());
-        self.tell(participant, |user| ServerMessage::UserUpdate { user }, students, hosts, out);
+        self.tell(
+            participant,
+            |user| ServerMessage::UserUpdate { user },
+            students,
+            hosts,
+            out,
+        );
     }
 
     /// Tells everyone but the participant itself; hosts see more.
@@ -526,12 +685,18 @@ impl Lesson {
         to_hosts: UserInfo,
         out: &mut Vec<Output>,
     ) {
-        let others = self.seats.values().filter(|seat| seat.record.participant != about);
+        let others = self
+            .seats
+            .values()
+            .filter(|seat| seat.record.participant != about);
         let (hosts, students): (Vec<&Seat>, Vec<&Seat>) = others.partition(|seat| seat.is_host());
         for (seats, user) in [(hosts, to_hosts), (students, to_students)] {
             let to: Vec<SocketId> = seats.into_iter().filter_map(|seat| seat.socket).collect();
             if !to.is_empty() {
-                out.push(Output::Send { to, message: Box::new(message(user)) });
+                out.push(Output::Send {
+                    to,
+                    message: Box::new(message(user)),
+                });
             }
         }
     }
@@ -546,13 +711,18 @@ impl Lesson {
             let Some(socket) = seat.socket else { continue };
             let news = (seat.kept, room);
             if seat.told_kept.replace(news) != Some(news) {
-                out.push(send(socket, ServerMessage::RecordingState { you: seat.kept, room }));
+                out.push(send(
+                    socket,
+                    ServerMessage::RecordingState { you: seat.kept, room },
+                ));
             }
         }
     }
 
     fn stop(&mut self, participant: ParticipantId, source: Source, out: &mut Vec<Output>) -> bool {
-        let Some(seat) = self.seats.get_mut(&participant) else { return false };
+        let Some(seat) = self.seats.get_mut(&participant) else {
+            return false;
+        };
         let publication = Publication { participant, source };
         let stopped = seat.publications.remove(&source);
         if stopped {
@@ -563,9 +733,14 @@ impl Lesson {
     }
 
     fn free(&mut self, now: Instant, participant: ParticipantId, reason: ExitReason, out: &mut Vec<Output>) {
-        let Some(seat) = self.seats.remove(&participant) else { return };
+        let Some(seat) = self.seats.remove(&participant) else {
+            return;
+        };
         let to: Vec<SocketId> = self.sockets().collect();
-        out.push(Output::Send { to, message: Box::new(ServerMessage::UserExit { participant, reason }) });
+        out.push(Output::Send {
+            to,
+            message: Box::new(ServerMessage::UserExit { participant, reason }),
+        });
         out.push(Output::Media(MediaCommand::Leave(participant)));
         if seat.mirrored {
             out.push(Output::Mirror(MirrorCommand::Left(participant)));
@@ -585,11 +760,19 @@ impl Lesson {
 }
 
 fn send(socket: SocketId, message: ServerMessage) -> Output {
-    Output::Send { to: vec![socket], message: Box::new(message) }
+    Output::Send {
+        to: vec![socket],
+        message: Box::new(message),
+    }
 }
 
 impl Seat {
-    fn subject(&self, lesson: seodang_model::LessonId, consent_version: &'static str, resumed: bool) -> Subject {
+    fn subject(
+        &self,
+        lesson: seodang_model::LessonId,
+        consent_version: &'static str,
+        resumed: bool,
+    ) -> Subject {
         Subject {
             lesson,
             participant: self.record.participant,
@@ -605,7 +788,11 @@ impl Seat {
     }
 
     fn signaling(&self) -> SignalingState {
-        if self.lost_at.is_some() { SignalingState::Lost } else { SignalingState::Connected }
+        if self.lost_at.is_some() {
+            SignalingState::Lost
+        } else {
+            SignalingState::Connected
+        }
     }
 }
 

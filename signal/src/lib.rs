@@ -17,19 +17,26 @@
 //! # }
 //! ```
 
+mod auth;
 pub mod chat;
 pub mod config;
 mod consent;
 pub mod data;
 pub mod disk;
+pub mod doctor;
+pub mod elements;
 pub mod error;
 pub mod files;
 pub mod health;
+pub mod hub;
+mod lesson;
 pub mod metrics;
+pub mod mirror;
 pub mod pages;
 pub mod range;
 mod routes;
 pub mod server;
+pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

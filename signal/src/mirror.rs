@@ -5,7 +5,8 @@
 
 use seodang_model::protocol::Consents;
 use seodang_model::{
-    DisplayName, LessonFolder, LessonId, ParticipantId, PersonId, Publication, Role, RoomId, RoomNumber, StorageName,
+    DisplayName, LessonFolder, LessonId, ParticipantId, PersonId, Publication, Role, RoomId, RoomNumber,
+    StorageName,
 };
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -126,7 +127,12 @@ impl Mirror {
     pub fn ends() -> MirrorEnds {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let (reporter, reports) = mpsc::channel(REPORTS);
-        MirrorEnds { mirror: Self { commands: sender }, reports, commands, reporter }
+        MirrorEnds {
+            mirror: Self { commands: sender },
+            reports,
+            commands,
+            reporter,
+        }
     }
 
     /// Tells what happened; waits while the mirror is behind. Without a mirror nothing is kept, and that is fine.
@@ -139,7 +145,12 @@ impl Mirror {
     /// Ends a lesson's files and waits until they are finished.
     pub async fn close_lesson(&self, lesson: LessonId, keep_recordings: bool) {
         let (closed, finished) = oneshot::channel();
-        self.tell(MirrorCommand::LessonClosing { lesson, keep_recordings, closed }).await;
+        self.tell(MirrorCommand::LessonClosing {
+            lesson,
+            keep_recordings,
+            closed,
+        })
+        .await;
         // A dropped sender is a mirror that is gone: there is nothing to wait for.
         let _ = finished.await;
     }

@@ -6,7 +6,7 @@
 mod accept;
 mod stall;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +22,12 @@ use warp::reply::Response;
 
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
+use crate::elements;
 use crate::error::ApiError;
 use crate::files::Downloads;
-use crate::health::Health;
+use crate::hub::{Hub, HubConfig, HubParts};
 use crate::metrics::{Metrics, Route};
+use crate::mirror::Mirror;
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
@@ -72,7 +74,7 @@ pub struct Peer(pub SocketAddr);
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    public_url: String,
+    urls: Vec<String>,
     fingerprint: Option<String>,
     running: JoinHandle<()>,
 }
@@ -104,15 +106,26 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     })?;
 
     let metrics = Arc::new(Metrics::default());
-    let health = Arc::new(Health::new(config.data.clone(), Vec::new(), Vec::new()));
+    let (sfu, sfu_events) = seodang_sfu::SfuHandle::stand_in();
+    let ends = Mirror::ends();
+    let parts = HubParts {
+        store: store.clone(),
+        sfu,
+        sfu_events,
+        mirror: ends.mirror,
+        mirror_reports: ends.reports,
+    };
+    let hub = Hub::start(parts, HubConfig::of(&config)).await?;
+    let stop = CancellationToken::new();
     let app = App {
+        hub: hub.clone(),
         store: store.clone(),
         downloads: Downloads::default(),
         config: config.clone(),
-        health: health.clone(),
+        elements: elements_are_there().await,
+        stop: stop.clone(),
         metrics: metrics.clone(),
     };
-    let stop = CancellationToken::new();
     let hard_stop = CancellationToken::new();
     let front = Front {
         listener,
@@ -127,14 +140,14 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         hard_stop: hard_stop.clone(),
     };
     let front = tokio::spawn(front.run());
-    let public_url = public_url(&config, address);
+    let urls = urls(&config, address);
     tracing::info!(%address, tls = identity.is_some(), "serving");
 
     let running = tokio::spawn(async move {
         shutdown.cancelled().await;
         tracing::info!("stopping");
-        health.drain();
         stop.cancel();
+        hub.shutdown().await;
         let mut front = front;
         if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
             hard_stop.cancel();
@@ -146,7 +159,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     });
     Ok(Server {
         address,
-        public_url,
+        urls,
         fingerprint: identity.map(|identity| identity.fingerprint()),
         running,
     })
@@ -159,10 +172,16 @@ impl Server {
         self.address
     }
 
-    /// Where a browser finds the start page, without a slash at the end.
+    /// Where a browser finds the start page, without a slash at the end; the best of [`Self::urls`].
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.public_url
+        &self.urls[0]
+    }
+
+    /// Every address of the start page: the configured one, or one for each network interface; never empty.
+    #[must_use]
+    pub fn urls(&self) -> &[String] {
+        &self.urls
     }
 
     /// SHA-256 fingerprint of the certificate that is served, if TLS is.
@@ -235,20 +254,43 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn public_url(config: &Config, address: SocketAddr) -> String {
+/// Looks for the elements and says which are missing; classes go on without, recordings and captures do not.
+async fn elements_are_there() -> bool {
+    match tokio::task::spawn_blocking(elements::missing).await {
+        Ok(Ok(missing)) => {
+            for element in &missing {
+                tracing::error!(
+                    element = element.name,
+                    package = element.package,
+                    needed_for = element.needed_for,
+                    "a GStreamer element is missing"
+                );
+            }
+            missing.is_empty()
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "GStreamer does not start");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+fn urls(config: &Config, address: SocketAddr) -> Vec<String> {
     if let Some(url) = &config.public_url {
-        return url.clone();
+        return vec![url.clone()];
     }
     let scheme = if config.is_tls() { "https" } else { "http" };
-    let host = if address.ip().is_unspecified() {
-        interface_addresses(false)
-            .first()
-            .copied()
-            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
-    } else {
-        address.ip()
-    };
-    format!("{scheme}://{}", SocketAddr::new(host, address.port()))
+    let mut hosts = vec![address.ip()];
+    if address.ip().is_unspecified() {
+        hosts = interface_addresses(false);
+        hosts.retain(|host| host.is_ipv4() || address.is_ipv6());
+        hosts.push(Ipv4Addr::LOCALHOST.into());
+    }
+    hosts
+        .iter()
+        .map(|host| format!("{scheme}://{}", SocketAddr::new(*host, address.port())))
+        .collect()
 }
 
 #[cfg(test)]

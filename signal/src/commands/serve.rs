@@ -23,7 +23,9 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             let mut signals = Signals::new().context("signals")?;
             let shutdown = CancellationToken::new();
             let running = server::start(config, shutdown.clone()).await?;
-            println!("Seodang: {}/", running.url());
+            for url in running.urls() {
+                println!("Seodang: {url}/");
+            }
             if let Some(fingerprint) = running.fingerprint() {
                 println!("Certificate fingerprint (SHA-256): {fingerprint}");
             }

@@ -120,12 +120,9 @@ fn plain_http_beyond_loopback_is_refused_without_the_flag() {
 fn lan_listens_on_all_addresses_over_tls() {
     let config = of_file("lan = true").expect("a configuration");
     assert!(config.is_tls());
-    assert_eq!(config.bind_address(), "0.0.0.0:8080".parse().expect("an address"));
+    assert_eq!(config.bind_address().to_string(), "0.0.0.0:8080");
     let config = of_file("lan = true\nlisten = \"192.0.2.1:9000\"").expect("a configuration");
-    assert_eq!(
-        config.bind_address(),
-        "192.0.2.1:9000".parse().expect("an address")
-    );
+    assert_eq!(config.bind_address().to_string(), "192.0.2.1:9000");
 }
 
 #[test]

@@ -38,7 +38,10 @@ mod tests {
             names.push((name.as_str().to_owned(), file.as_str().to_owned()));
         }
         let expected = [("민수", "민수"), ("민수 2", "민수-2"), ("민수 3", "민수-3")];
-        assert_eq!(names, expected.map(|(name, file)| (name.to_owned(), file.to_owned())));
+        assert_eq!(
+            names,
+            expected.map(|(name, file)| (name.to_owned(), file.to_owned()))
+        );
     }
 
     #[test]

@@ -69,7 +69,11 @@ impl Seat {
             role: self.record.role,
             rights: self.record.rights,
             publications: self.publications.iter().copied().collect(),
-            states: States { signaling: self.signaling(), ice: None, media: None },
+            states: States {
+                signaling: self.signaling(),
+                ice: None,
+                media: None,
+            },
             consents: None,
         }
     }
@@ -79,14 +83,21 @@ impl Seat {
         if self.is_host() {
             return self.info_for_hosts();
         }
-        UserInfo { consents: Some(self.record.consents), ..self.info_for_students() }
+        UserInfo {
+            consents: Some(self.record.consents),
+            ..self.info_for_students()
+        }
     }
 
     /// What hosts see.
     pub(super) fn info_for_hosts(&self) -> UserInfo {
         let (ice, media) = self.media;
         UserInfo {
-            states: States { signaling: self.signaling(), ice: Some(ice), media: Some(media) },
+            states: States {
+                signaling: self.signaling(),
+                ice: Some(ice),
+                media: Some(media),
+            },
             consents: Some(self.record.consents),
             ..self.info_for_students()
         }

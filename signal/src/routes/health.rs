@@ -8,7 +8,9 @@ use warp::reply::Response;
 
 use seodang_model::Token;
 
+use crate::disk;
 use crate::error::{ApiError, json};
+use crate::health::{Observed, Readiness};
 use crate::metrics::gauge_line;
 use crate::routes::{App, get_or_head};
 use crate::server::Peer;
@@ -28,7 +30,13 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
 }
 
 async fn ready(app: App) -> Response {
-    let readiness = app.health.readiness(app.store.check().await.is_ok());
+    let readiness = Readiness::of(Observed {
+        draining: app.stop.is_cancelled(),
+        database: app.store.check().await.is_ok(),
+        media: false,
+        elements: app.elements,
+        disk: disk::space(&app.config.data).ok(),
+    });
     let status = if readiness.ready {
         StatusCode::OK
     } else {
@@ -45,12 +53,17 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
         .and_then(|value| value.strip_prefix("Bearer "))
         .map(|token| Token::presented(token).hash());
     let wanted = app.config.metrics_token.as_ref().map(Token::hash);
-    if !(peer.ip().to_canonical().is_loopback() || wanted.is_some() && presented == wanted) {
+    // A proxy on this machine is on loopback too, and says so.
+    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    let is_local = peer.ip().to_canonical().is_loopback() && !forwarded;
+    if !(is_local || wanted.is_some() && presented == wanted) {
         return ApiError::not_found().into_response();
     }
     let mut text = app.metrics.to_text();
-    if let Some(free_bytes) = app.health.free_bytes() {
-        gauge_line(&mut text, "seodang_disk_free_bytes", free_bytes);
+    if let Ok(space) = disk::space(&app.config.data) {
+        gauge_line(&mut text, "seodang_disk_free_bytes", space.free_bytes);
     }
     let mut response = Response::new(text.into());
     response.headers_mut().insert(

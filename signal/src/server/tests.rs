@@ -152,6 +152,8 @@ async fn probes_answer_and_an_unknown_address_is_a_json_error() {
             .text()
             .contains("seodang_http_requests_total{route=\"health\",code=\"200\"}")
     );
+    let by_proxy = get(place.address(), "/metrics", "X-Forwarded-For: 203.0.113.9\r\n").await;
+    assert_eq!(by_proxy.status, 404);
     let lost = place.get("/api/v1/nothing").await;
     assert_eq!(
         (lost.status, lost.error_code().as_deref()),
@@ -264,4 +266,45 @@ async fn what_cannot_be_had_is_said_and_leaves_nothing_running() {
         same.await,
         Err(StartError::Data(DataError::InUse { .. }))
     ));
+}
+
+#[tokio::test]
+async fn every_operation_of_the_api_document_is_answered_by_a_route() {
+    let place = Place::start(|_| {}).await;
+    let document = place.get("/api/v1/openapi.json").await.json();
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        let asked = path
+            .replace("{number}", "no-such-room")
+            .replace("{id}", "00000000000000000000000000");
+        for (method, operation) in operations.as_object().expect("operations") {
+            let request = format!(
+                "{} {asked} HTTP/1.1\r\nHost: test.example\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                method.to_uppercase()
+            );
+            let answer = send(place.address(), &request).await;
+            let routed = answer.status != 404 || answer.error_code().as_deref() == Some("unknown_room");
+            assert!(routed, "{method} {path} is answered like an unknown address");
+            // Upgrades ask for more than this request brings.
+            let documented = operation["responses"].get(answer.status.to_string()).is_some();
+            assert!(
+                documented || path == "/api/v1/ws",
+                "{method} {path} answers {}",
+                answer.status
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_read_from_elsewhere_with_the_token_alone() {
+    let place =
+        Place::start(|config| config.metrics_token = Some(seodang_model::Token::presented("hush"))).await;
+    for (token, status) in [("hush", 200), ("other", 404), ("", 404)] {
+        let headers = format!("X-Forwarded-For: 203.0.113.9\r\nAuthorization: Bearer {token}\r\n");
+        assert_eq!(
+            get(place.address(), "/metrics", &headers).await.status,
+            status,
+            "{token:?}"
+        );
+    }
 }
