@@ -21,7 +21,7 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use warp::reply::Response;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::data::{DataError, DataFolder};
 use crate::elements;
 use crate::erasure;
@@ -29,7 +29,7 @@ use crate::error::ApiError;
 use crate::files::Downloads;
 use crate::hub::{Hub, HubConfig, HubParts};
 use crate::metrics::{Metrics, Route};
-use crate::mirror::Mirror;
+use crate::mirror::{Keeping, KeepingConfig, Mirror};
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
@@ -58,6 +58,12 @@ pub enum StartError {
     /// The media workers cannot start.
     #[error("media")]
     Media(#[from] SfuError),
+    /// The threads that keep a class cannot be started.
+    #[error("threads for recordings")]
+    Keeping(#[source] std::io::Error),
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -122,6 +128,17 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         mirror: ends.mirror,
         mirror_reports: ends.reports,
     };
+    let keep = Duration::from_secs(3_600 * u64::from(config.discarded_keep_hours));
+    let keeping = KeepingConfig {
+        recordings: config.recordings_folder(),
+        captures: config.captures_folder(),
+        capture_period: Duration::from_secs(u64::from(config.capture_period_s)),
+        jpeg_quality: config.capture_quality,
+        time_zone: config.zone()?,
+        discarded_keep: keep,
+    };
+    let keeping = Keeping::start(&keeping, store.clone(), sfu.clone(), ends.commands, ends.reporter)
+        .map_err(StartError::Keeping)?;
     let hub = Hub::start(parts, HubConfig::of(&config)).await?;
     let app = App {
         hub: hub.clone(),
@@ -147,7 +164,6 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         hard_stop: hard_stop.clone(),
     };
     let front = tokio::spawn(front.run());
-    let keep = Duration::from_secs(3_600 * u64::from(config.discarded_keep_hours));
     let erasing = tokio::spawn(erasure::run(
         store.clone(),
         config.recordings_folder(),
@@ -162,6 +178,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         tracing::info!("stopping");
         stop.cancel();
         hub.shutdown().await;
+        keeping.shutdown().await;
         let mut front = front;
         if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
             hard_stop.cancel();
