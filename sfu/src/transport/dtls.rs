@@ -1,5 +1,6 @@
 //! DTLS 1.2, always as server (RFC 5764): from the browser's hello to the keys of SRTP.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Datagrams kept until the hello is whole: it has two.
 const MOST_WAITING: usize = 4;
+
+/// TLS record type of alerts (RFC 5246 section 6.2.1).
+const ALERT: u8 = 21;
 
 /// SHA-256 of a certificate.
 pub(crate) type Fingerprint = [u8; 32];
@@ -94,6 +98,8 @@ pub(crate) struct Dtls {
     identity: Arc<Identity>,
     expected: Fingerprint,
     hello: Option<(HelloReader, Vec<BytesMut>)>,
+    /// Taken from the endpoint, not yet sent.
+    outgoing: VecDeque<BytesMut>,
     started: Option<Instant>,
     done: bool,
 }
@@ -112,6 +118,7 @@ impl Dtls {
             identity,
             expected,
             hello,
+            outgoing: VecDeque::new(),
             started: None,
             done: false,
         }
@@ -149,7 +156,8 @@ impl Dtls {
 
     /// The next datagram to send.
     pub(crate) fn poll_transmit(&mut self) -> Option<BytesMut> {
-        self.endpoint.poll_transmit().map(|transmit| transmit.message)
+        let endpoint = || self.endpoint.poll_transmit().map(|transmit| transmit.message);
+        self.outgoing.pop_front().or_else(endpoint)
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -189,10 +197,13 @@ impl Dtls {
     }
 
     fn feed(&mut self, now: Instant, datagram: BytesMut) -> Result<Option<MasterKeys>, DtlsError> {
-        let events = self
-            .endpoint
-            .read(now, OTHER_END, None, datagram)
-            .map_err(|_| DtlsError::Failed)?;
+        let events = match self.endpoint.read(now, OTHER_END, None, datagram) {
+            Ok(events) => events,
+            // A record that cannot be used is passed over (RFC 6347 section 4.1.2.7): anyone who knows an address can
+            // forge one. What the library cannot go on from it answers with an alert; without one it goes on.
+            Err(_) if self.done || !self.has_alert() => return Ok(None),
+            Err(_) => return Err(DtlsError::Failed),
+        };
         let mut keys = None;
         for event in events {
             match event {
@@ -203,6 +214,13 @@ impl Dtls {
             }
         }
         Ok(keys)
+    }
+
+    /// Whether an alert waits to be sent.
+    fn has_alert(&mut self) -> bool {
+        let transmits = std::iter::from_fn(|| self.endpoint.poll_transmit());
+        self.outgoing.extend(transmits.map(|transmit| transmit.message));
+        self.outgoing.iter().any(|datagram| datagram.first() == Some(&ALERT))
     }
 
     fn complete(&mut self, now: Instant) -> Result<MasterKeys, DtlsError> {
@@ -235,3 +253,6 @@ impl Dtls {
         MasterKeys::split(profile, material.as_ref()).ok_or(DtlsError::Failed)
     }
 }
+
+#[cfg(test)]
+mod tests;
