@@ -65,7 +65,11 @@ impl Connection {
             return None;
         }
         let forgotten = (self.addresses.len() >= MOST_ADDRESSES)
-            .then(|| self.addresses.iter().position(|known| Some(*known) != self.address))
+            .then(|| {
+                self.addresses
+                    .iter()
+                    .position(|known| Some(*known) != self.address)
+            })
             .flatten()
             .map(|oldest| self.addresses.remove(oldest));
         self.addresses.push(from);
@@ -94,14 +98,27 @@ mod tests {
         let lesson = LessonId::from_bits(1);
         let mut connection = Connection::new(Instant::now(), lesson, identity, [0; 32], "them".to_owned());
         let at = |port| SocketAddr::from(([192, 0, 2, 1], port));
-        assert_eq!((connection.learn(at(1), false), connection.address), (None, Some(at(1))));
-        assert_eq!((connection.learn(at(2), false), connection.address), (None, Some(at(1))));
-        assert_eq!((connection.learn(at(2), true), connection.address), (None, Some(at(2))));
+        assert_eq!(
+            (connection.learn(at(1), false), connection.address),
+            (None, Some(at(1)))
+        );
+        assert_eq!(
+            (connection.learn(at(2), false), connection.address),
+            (None, Some(at(1)))
+        );
+        assert_eq!(
+            (connection.learn(at(2), true), connection.address),
+            (None, Some(at(2)))
+        );
         for port in 3..=8 {
             assert_eq!(connection.learn(at(port), false), None);
         }
         assert_eq!(connection.learn(at(9), false), Some(at(1)));
-        assert_eq!(connection.learn(at(10), false), Some(at(3)), "the one in use stays");
+        assert_eq!(
+            connection.learn(at(10), false),
+            Some(at(3)),
+            "the one in use stays"
+        );
         assert_eq!(connection.addresses.len(), MOST_ADDRESSES);
     }
 }

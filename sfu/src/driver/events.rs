@@ -35,7 +35,7 @@ impl Events {
     pub(super) fn send(&mut self, event: SfuEvent) {
         if self.waiting.is_empty() {
             match self.channel.try_send(event) {
-                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
                 Err(mpsc::error::TrySendError::Full(event)) => self.keep(event),
             }
         } else {

@@ -56,7 +56,9 @@ impl Outbox {
 
     /// How a participant's path is.
     pub(super) fn ice(&self, participant: ParticipantId) -> IceState {
-        self.states.get(&participant).map_or(IceState::New, |states| states.0)
+        self.states
+            .get(&participant)
+            .map_or(IceState::New, |states| states.0)
     }
 
     /// Changes it, and tells the outside if it was another.

@@ -307,7 +307,9 @@ impl Worker {
                 self.drop_room(lesson);
                 let _ = done.send(());
             }
-            Command::Leave(participant) => self.contained(now, participant, |worker| worker.leave(now, participant)),
+            Command::Leave(participant) => {
+                self.contained(now, participant, |worker| worker.leave(now, participant))
+            }
             Command::Report { lesson, report } => {
                 let mut answer = self.rooms.get(&lesson).map(Room::report).unwrap_or_default();
                 for participant in &mut answer.participants {
@@ -342,7 +344,9 @@ impl Worker {
                 room.view(now, participant, generation, &slots, out);
             }),
             Command::Attach(publication, sink) => {
-                self.order(now, publication.participant, |room, _| room.attach(publication, sink));
+                self.order(now, publication.participant, |room, _| {
+                    room.attach(publication, sink)
+                });
             }
             Command::Detach(publication) => {
                 self.order(now, publication.participant, |room, _| room.detach(publication));
@@ -387,12 +391,7 @@ impl Worker {
     }
 
     /// Carries out what concerns one participant of a room.
-    fn order(
-        &mut self,
-        now: Instant,
-        participant: ParticipantId,
-        act: impl FnOnce(&mut Room, &mut Outbox),
-    ) {
+    fn order(&mut self, now: Instant, participant: ParticipantId, act: impl FnOnce(&mut Room, &mut Outbox)) {
         self.contained(now, participant, |worker| worker.with_room(participant, act));
     }
 

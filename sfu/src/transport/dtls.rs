@@ -26,6 +26,9 @@ const MOST_WAITING: usize = 4;
 
 /// TLS record type of alerts (RFC 5246 section 6.2.1).
 const ALERT: u8 = 21;
+/// Alerts that the library raises for any garbage (RFC 5246 section 7.2).
+const UNEXPECTED_MESSAGE: u8 = 10;
+const DECODE_ERROR: u8 = 50;
 
 /// SHA-256 of a certificate.
 pub(crate) type Fingerprint = [u8; 32];
@@ -156,8 +159,8 @@ impl Dtls {
 
     /// The next datagram to send.
     pub(crate) fn poll_transmit(&mut self) -> Option<BytesMut> {
-        let endpoint = || self.endpoint.poll_transmit().map(|transmit| transmit.message);
-        self.outgoing.pop_front().or_else(endpoint)
+        self.take_transmits();
+        self.outgoing.pop_front()
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -197,12 +200,14 @@ impl Dtls {
     }
 
     fn feed(&mut self, now: Instant, datagram: BytesMut) -> Result<Option<MasterKeys>, DtlsError> {
+        self.take_transmits();
+        let sound = self.outgoing.len();
         let events = match self.endpoint.read(now, OTHER_END, None, datagram) {
             Ok(events) => events,
-            // A record that cannot be used is passed over (RFC 6347 section 4.1.2.7): anyone who knows an address can
-            // forge one. What the library cannot go on from it answers with an alert; without one it goes on.
-            Err(_) if self.done || !self.has_alert() => return Ok(None),
-            Err(_) => return Err(DtlsError::Failed),
+            Err(_) => {
+                self.take_transmits();
+                return self.pass_over(sound);
+            }
         };
         let mut keys = None;
         for event in events {
@@ -216,11 +221,28 @@ impl Dtls {
         Ok(keys)
     }
 
-    /// Whether an alert waits to be sent.
-    fn has_alert(&mut self) -> bool {
+    /// After a record the library could not use: anyone who knows an address can forge one, so it is passed over (RFC
+    /// 6347 section 4.1.2.7) unless the library ended the handshake for a reason that only the other end can give.
+    fn pass_over(&mut self, sound: usize) -> Result<Option<MasterKeys>, DtlsError> {
+        let refuses = |datagram: &BytesMut| {
+            let noise = matches!(datagram.get(14), Some(&(UNEXPECTED_MESSAGE | DECODE_ERROR)));
+            datagram.first() == Some(&ALERT) && !noise
+        };
+        if !self.done && self.outgoing.iter().skip(sound).any(refuses) {
+            return Err(DtlsError::Failed);
+        }
+        // The library answers garbage with a fatal alert, which would end a sound association at the other end.
+        let mut place = 0;
+        self.outgoing.retain(|datagram| {
+            place += 1;
+            place <= sound || datagram.first() != Some(&ALERT)
+        });
+        Ok(None)
+    }
+
+    fn take_transmits(&mut self) {
         let transmits = std::iter::from_fn(|| self.endpoint.poll_transmit());
         self.outgoing.extend(transmits.map(|transmit| transmit.message));
-        self.outgoing.iter().any(|datagram| datagram.first() == Some(&ALERT))
     }
 
     fn complete(&mut self, now: Instant) -> Result<MasterKeys, DtlsError> {

@@ -92,6 +92,10 @@ pub(crate) struct Sealer {
     rtcp_index: u32,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every connection has"
+)]
 enum Sealing {
     Gcm(GcmKeys),
     Sha1(Box<Context>),
@@ -183,6 +187,10 @@ pub(crate) struct Opener {
     rtcp: Windows,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every connection has"
+)]
 enum Opening {
     Gcm(GcmKeys),
     Sha1(Box<Sha1Opening>),

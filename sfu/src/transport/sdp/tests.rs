@@ -36,11 +36,21 @@ fn the_class_page_gets_its_sources_and_slots() {
         assert_eq!(count(&answer, "a=setup:passive"), 19);
         assert_eq!(count(&answer, "a=ice-lite"), 1);
         assert!(answer.contains("a=candidate:") && answer.contains("a=end-of-candidates"));
-        for absent in ["rtx", "video-orientation", "transport-wide", "abs-send-time", "trickle"] {
+        for absent in [
+            "rtx",
+            "video-orientation",
+            "transport-wide",
+            "abs-send-time",
+            "trickle",
+        ] {
             assert!(!answer.contains(absent), "{absent}");
         }
         let opus = read.lines.iter().filter(|line| line.kind == MediaKind::Audio);
-        assert!(opus.clone().all(|line| line.codec.is_some_and(|codec| codec.nack)), "the page asks for it");
+        assert!(
+            opus.clone()
+                .all(|line| line.codec.is_some_and(|codec| codec.nack)),
+            "the page asks for it"
+        );
         assert_eq!(opus.count(), 8);
         assert!(read.lines.iter().all(|line| line.extensions.mid.is_some()));
     }
@@ -49,8 +59,13 @@ fn the_class_page_gets_its_sources_and_slots() {
 #[test]
 fn repair_streams_are_no_announced_sources() {
     let read = read_offer(&class_page(CLASS_PAGES[0])).expect("a good offer");
-    let LineUse::Source(Source::Camera) = read.lines[0].used else { panic!("the camera comes first") };
-    let group = CLASS_PAGES[0].lines().find_map(|line| line.strip_prefix("a=ssrc-group:FID ")).expect("a group");
+    let LineUse::Source(Source::Camera) = read.lines[0].used else {
+        panic!("the camera comes first")
+    };
+    let group = CLASS_PAGES[0]
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ssrc-group:FID "))
+        .expect("a group");
     let (first, _) = group.split_once(' ').expect("two");
     assert_eq!(read.lines[0].ssrcs, [first.parse::<u32>().expect("a number")]);
 }
@@ -75,7 +90,10 @@ fn lines_that_nobody_mentions_are_inactive() {
 
 #[test]
 fn data_channels_are_refused_by_name() {
-    assert_eq!(refusal(DATACHANNEL, BTreeMap::new(), &[]), OfferError::Datachannel);
+    assert_eq!(
+        refusal(DATACHANNEL, BTreeMap::new(), &[]),
+        OfferError::Datachannel
+    );
 }
 
 #[test]
@@ -93,19 +111,39 @@ fn an_offer_that_cannot_be_answered_is_refused_with_its_reason() {
         (page.to_owned(), camera(), &["99"]),
         (page.to_owned(), camera(), &["4", "4"]),
         (page.to_owned(), camera(), &["0"]),
-        (page.to_owned(), BTreeMap::from([("1".to_owned(), Source::Camera)]), &[]),
-        (page.to_owned(), BTreeMap::from([("4".to_owned(), Source::Camera)]), &[]),
+        (
+            page.to_owned(),
+            BTreeMap::from([("1".to_owned(), Source::Camera)]),
+            &[],
+        ),
+        (
+            page.to_owned(),
+            BTreeMap::from([("4".to_owned(), Source::Camera)]),
+            &[],
+        ),
     ];
     for (number, (sdp, sources, slots)) in cases.into_iter().enumerate() {
-        assert!(matches!(refusal(&sdp, sources, slots), OfferError::Bad { .. }), "case {number}");
+        assert!(
+            matches!(refusal(&sdp, sources, slots), OfferError::Bad { .. }),
+            "case {number}"
+        );
     }
     let twice = BTreeMap::from([("0".to_owned(), Source::Camera), ("2".to_owned(), Source::Camera)]);
-    assert!(matches!(refusal(page, twice, &[]), OfferError::Bad { line: None, .. }));
+    assert!(matches!(
+        refusal(page, twice, &[]),
+        OfferError::Bad { line: None, .. }
+    ));
     let long = format!("{page}{}", "a=x\r\n".repeat(20_000));
-    assert!(matches!(refusal(&long, camera(), &[]), OfferError::Bad { line: None, .. }));
+    assert!(matches!(
+        refusal(&long, camera(), &[]),
+        OfferError::Bad { line: None, .. }
+    ));
     let (_, line) = page.split_once("m=video").expect("a line");
     let (line, _) = line.split_once("m=").expect("another line");
-    let many = format!("{page}{}", format!("m=video{}", line.replace("a=ssrc", "a=x")).repeat(40));
+    let many = format!(
+        "{page}{}",
+        format!("m=video{}", line.replace("a=ssrc", "a=x")).repeat(40)
+    );
     assert!(matches!(refusal(&many, camera(), &[]), OfferError::Bad { .. }));
 }
 
@@ -122,8 +160,8 @@ proptest! {
         for (at, what, other) in cuts {
             let (at, other) = (at % lines.len(), other % lines.len());
             match what {
-                0 => drop(lines.remove(at)),
-                1 => lines.insert(at, lines[other]),
+                0 if lines.len() > 1 => drop(lines.remove(at)),
+                0 | 1 => lines.insert(at, lines[other]),
                 2 => lines.swap(at, other),
                 _ => lines.truncate(at.max(1)),
             }
@@ -158,7 +196,10 @@ fn offer(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offer 
 
 /// As the page describes its own offer.
 fn class_page(sdp: &str) -> Offer {
-    let sources = Source::ALL.iter().enumerate().map(|(place, source)| (place.to_string(), *source));
+    let sources = Source::ALL
+        .iter()
+        .enumerate()
+        .map(|(place, source)| (place.to_string(), *source));
     let slots: Vec<String> = (4..19).map(|mid| mid.to_string()).collect();
     let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
     offer(sdp, sources.collect(), &slots)

@@ -21,7 +21,10 @@ fn rtp_is_sealed_and_opened_as_in_rfc_7714_section_16_1() {
          42a5f47a 51c7d19b 36de3adf 8833899d 7f27beb1 6a9152cf 765ee439 0cce",
     );
     let mut packet = plain.clone();
-    let mut sealer = Sealer { kind: Sealing::Gcm(GcmKeys::of_rfc_7714()), rtcp_index: 0 };
+    let mut sealer = Sealer {
+        kind: Sealing::Gcm(GcmKeys::of_rfc_7714()),
+        rtcp_index: 0,
+    };
     assert!(sealer.seal_rtp(0xf17b, &mut packet, 0));
     assert_eq!(packet, sealed);
     let length = opener_of_the_rfc().open_rtp(&mut packet, 12).expect("authentic");
@@ -39,7 +42,10 @@ fn rtcp_is_sealed_and_opened_as_in_rfc_7714_section_17_1() {
          730d6fda 4ce09b46 86303ded 0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4",
     );
     let mut packet = Vec::new();
-    let mut sealer = Sealer { kind: Sealing::Gcm(GcmKeys::of_rfc_7714()), rtcp_index: 0x5d3 };
+    let mut sealer = Sealer {
+        kind: Sealing::Gcm(GcmKeys::of_rfc_7714()),
+        rtcp_index: 0x5d3,
+    };
     assert!(sealer.seal_rtcp(&plain, &mut packet));
     assert_eq!(packet, sealed);
     let length = opener_of_the_rfc().open_rtcp(&mut packet).expect("authentic");
@@ -54,10 +60,17 @@ fn what_is_sealed_another_implementation_opens_across_a_wrap() {
             let plain = packet(5, index, b"sound");
             let mut sealed = plain.clone();
             assert!(ours.seal_rtp(index, &mut sealed, 0));
-            assert_eq!(theirs.decrypt_rtp(&sealed).expect("authentic"), plain, "{profile:?} {index}");
+            assert_eq!(
+                theirs.decrypt_rtp(&sealed).expect("authentic"),
+                plain,
+                "{profile:?} {index}"
+            );
             let mut report = Vec::new();
             assert!(ours.seal_rtcp(&REPORT, &mut report));
-            assert_eq!(theirs.decrypt_rtcp(&report).expect("authentic"), REPORT.as_slice());
+            assert_eq!(
+                theirs.decrypt_rtcp(&report).expect("authentic"),
+                REPORT.as_slice()
+            );
         }
     }
 }
@@ -77,14 +90,19 @@ fn what_another_implementation_seals_is_opened_once_across_a_wrap() {
             let mut opened = report.to_vec();
             let length = ours.open_rtcp(&mut opened).expect("authentic");
             assert_eq!(opened[..length], REPORT);
-            assert!(ours.open_rtcp(&mut report.to_vec()).is_err(), "{profile:?} replayed");
+            assert!(
+                ours.open_rtcp(&mut report.to_vec()).is_err(),
+                "{profile:?} replayed"
+            );
         }
     }
 }
 
 #[test]
 fn a_header_extension_stays_readable_and_authentic() {
-    let mut plain = vec![0x90, 96, 0, 1, 0, 0, 0, 9, 0, 0, 0, 5, 0xbe, 0xde, 0, 1, 0x10, b'0', 0, 0];
+    let mut plain = vec![
+        0x90, 96, 0, 1, 0, 0, 0, 9, 0, 0, 0, 5, 0xbe, 0xde, 0, 1, 0x10, b'0', 0, 0,
+    ];
     plain.extend_from_slice(b"picture");
     for profile in BOTH {
         let sealed = theirs(profile).encrypt_rtp(&plain).expect("sealed");
@@ -93,7 +111,10 @@ fn a_header_extension_stays_readable_and_authentic() {
         assert_eq!(opened[..length], plain);
         let mut tampered = sealed.to_vec();
         tampered[17] = b'1';
-        assert_eq!(opener(profile).open_rtp(&mut tampered, 20), Err(SrtpError::NotAuthentic));
+        assert_eq!(
+            opener(profile).open_rtp(&mut tampered, 20),
+            Err(SrtpError::NotAuthentic)
+        );
     }
 }
 
@@ -109,7 +130,10 @@ fn forged_packets_of_many_ssrcs_do_not_shut_out_the_real_one() {
         if let Opening::Sha1(sha1) = &ours.kind {
             assert!(sha1.probes <= Sha1Opening::MOST_PROBES);
         }
-        let mut sealed = theirs(profile).encrypt_rtp(&packet(7, 1, b"real")).expect("sealed").to_vec();
+        let mut sealed = theirs(profile)
+            .encrypt_rtp(&packet(7, 1, b"real"))
+            .expect("sealed")
+            .to_vec();
         assert_eq!(ours.open_rtp(&mut sealed, 12), Ok(16), "{profile:?}");
     }
 }
@@ -189,6 +213,10 @@ fn packet(ssrc: u32, index: u64, payload: &[u8]) -> Vec<u8> {
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).expect("ascii"));
-    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("two digits")).collect()
+    let pairs = digits
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).expect("ascii"));
+    pairs
+        .map(|pair| u8::from_str_radix(pair, 16).expect("two digits"))
+        .collect()
 }
