@@ -5,10 +5,13 @@
 //! [`SfuHandle`] first.
 
 mod config;
+mod driver;
 mod error;
 mod event;
 mod handle;
+mod room;
 mod sink;
+mod transport;
 
 pub use config::SfuConfig;
 pub use error::{OfferError, SfuError};

@@ -48,6 +48,35 @@ impl DisplayName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The `count`-th bearer of this name among those present: 민수, 민수 2, 민수 3.
+    #[must_use]
+    pub fn numbered(&self, count: u32) -> Self {
+        if count <= 1 {
+            return self.clone();
+        }
+        let suffix = format!(" {count}");
+        let mut name: String = self.0.graphemes(true).take(Self::MOST_GRAPHEMES - suffix.len()).collect();
+        while name.len() + suffix.len() > Self::MOST_BYTES {
+            let end = name.grapheme_indices(true).next_back().map_or(0, |(start, _)| start);
+            name.truncate(end);
+        }
+        Self(format!("{}{suffix}", name.trim_end()))
+    }
+
+    /// What is left of the name when everything is gone that the eye overlooks: case, blanks, punctuation, and the
+    /// commonest letters of other scripts that look like Latin ones. Two names with one skeleton get confused.
+    #[must_use]
+    pub fn skeleton(&self) -> String {
+        let plain: String = self
+            .0
+            .nfkc()
+            .flat_map(char::to_lowercase)
+            .filter(|character| character.is_alphanumeric())
+            .map(look_alike)
+            .collect();
+        if plain.is_empty() { self.0.clone() } else { plain }
+    }
 }
 
 impl fmt::Debug for DisplayName {
@@ -117,7 +146,12 @@ impl RoomNumber {
     #[must_use]
     pub fn random() -> Self {
         let digits: u32 = rand::random_range(0..1_000_000_000);
-        Self(format!("{:03}-{:03}-{:03}", digits / 1_000_000, digits / 1_000 % 1_000, digits % 1_000))
+        Self(format!(
+            "{:03}-{:03}-{:03}",
+            digits / 1_000_000,
+            digits / 1_000 % 1_000,
+            digits % 1_000
+        ))
     }
 
     /// The number.
@@ -134,8 +168,14 @@ impl FromStr for RoomNumber {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let text = text.trim().to_ascii_lowercase();
         let fits = (1..=Self::MOST_BYTES).contains(&text.len());
-        let plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        if fits && plain { Ok(Self(text)) } else { Err(NameError::NotANumber) }
+        let plain = text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if fits && plain {
+            Ok(Self(text))
+        } else {
+            Err(NameError::NotANumber)
+        }
     }
 }
 
@@ -153,7 +193,9 @@ impl Serialize for RoomNumber {
 
 impl<'de> Deserialize<'de> for RoomNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -169,10 +211,17 @@ impl StorageName {
     /// The name on disk for a display name, before uniqueness within the lesson is settled.
     #[must_use]
     pub fn for_display(name: &DisplayName) -> Self {
-        let safe: String =
-            name.as_str().nfc().map(|character| if is_stored(character) { character } else { '-' }).collect();
+        let safe: String = name
+            .as_str()
+            .nfc()
+            .map(|character| if is_stored(character) { character } else { '-' })
+            .collect();
         // A device name of Windows would make the file unreachable on a teacher's laptop.
-        let safe = if is_device_name(&safe) { format!("x-{safe}") } else { safe };
+        let safe = if is_device_name(&safe) {
+            format!("x-{safe}")
+        } else {
+            safe
+        };
         Self(cut(&safe, Self::MOST_BYTES).to_owned())
     }
 
@@ -183,7 +232,10 @@ impl StorageName {
             return self.clone();
         }
         let suffix = format!("-{count}");
-        Self(format!("{}{suffix}", cut(&self.0, Self::MOST_BYTES - suffix.len())))
+        Self(format!(
+            "{}{suffix}",
+            cut(&self.0, Self::MOST_BYTES - suffix.len())
+        ))
     }
 
     /// Reads a stored name back, from the database or a file name.
@@ -279,6 +331,31 @@ fn is_visible_grapheme(grapheme: &str) -> bool {
     true
 }
 
+/// The Latin letter that a lower-case Cyrillic or Greek letter, or a digit, is mistaken for.
+fn look_alike(character: char) -> char {
+    match character {
+        'а' | 'α' => 'a',
+        'с' | 'ϲ' => 'c',
+        'е' | 'ё' | 'ε' => 'e',
+        'һ' => 'h',
+        'і' | 'ı' | 'ι' | '1' | 'l' => 'i',
+        'ј' => 'j',
+        'к' | 'κ' => 'k',
+        'м' => 'm',
+        'н' => 'h',
+        'о' | 'ο' | '0' => 'o',
+        'р' | 'ρ' => 'p',
+        'ѕ' => 's',
+        'т' | 'τ' => 't',
+        'υ' => 'u',
+        'ν' => 'v',
+        'в' => 'b',
+        'х' | 'χ' => 'x',
+        'у' | 'γ' => 'y',
+        other => other,
+    }
+}
+
 fn is_stored(character: char) -> bool {
     character.is_alphanumeric() || character == '-'
 }
@@ -314,12 +391,45 @@ mod tests {
 
     #[test]
     fn characters_nobody_can_see_are_refused() {
-        for text in ["a\0b", "a\nb", "\u{202e}abc", "a\u{200b}b", "a\u{200d}b", "\u{2066}x", "\u{3164}", "\u{e000}", "\u{378}"] {
+        for text in [
+            "a\0b",
+            "a\nb",
+            "\u{202e}abc",
+            "a\u{200b}b",
+            "a\u{200d}b",
+            "\u{2066}x",
+            "\u{3164}",
+            "\u{e000}",
+            "\u{378}",
+        ] {
             assert_eq!(DisplayName::parse(text), Err(NameError::Invisible), "{text:?}");
         }
         for text in ["민수", "Ana María", "👩‍🏫 Kim", "O'Neil", "../../x"] {
             assert!(DisplayName::parse(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn names_that_look_alike_have_one_skeleton() {
+        for (one, other) in [("김선생", "김 선생"), ("Kim", "KIM."), ("Carl", "Саrl"), ("Lee1", "Leel"), ("ｋｉｍ", "kim")] {
+            let names = [one, other].map(|text| DisplayName::parse(text).expect("a name").skeleton());
+            assert_eq!(names[0], names[1], "{one}");
+        }
+        assert_ne!(
+            DisplayName::parse("민수").expect("a name").skeleton(),
+            DisplayName::parse("민서").expect("a name").skeleton()
+        );
+    }
+
+    #[test]
+    fn a_number_behind_a_name_keeps_it_a_name() {
+        for text in ["민수".to_owned(), "민".repeat(32), "👩‍🏫".repeat(8)] {
+            let name = DisplayName::parse(&text).expect("a name");
+            let second = name.numbered(2);
+            assert!(second.as_str().ends_with(" 2"), "{text}");
+            assert_eq!(DisplayName::parse(second.as_str()), Ok(second), "{text}");
+        }
+        assert_eq!(DisplayName::parse("민수").expect("a name").numbered(2).as_str(), "민수 2");
     }
 
     #[test]
@@ -340,13 +450,19 @@ mod tests {
             ("민수_1", "민수-1"),
             ("😀", "-"),
         ] {
-            assert_eq!(StorageName::for_display(&DisplayName::parse(shown).expect("a name")).as_str(), stored);
+            assert_eq!(
+                StorageName::for_display(&DisplayName::parse(shown).expect("a name")).as_str(),
+                stored
+            );
         }
     }
 
     #[test]
     fn room_numbers_are_plain_and_forgive_capitals() {
-        assert_eq!("  Math-7B ".parse::<RoomNumber>().expect("a number").as_str(), "math-7b");
+        assert_eq!(
+            "  Math-7B ".parse::<RoomNumber>().expect("a number").as_str(),
+            "math-7b"
+        );
         for text in ["", "a b", "a_b", "../x", "수학", &"a".repeat(33)] {
             assert_eq!(text.parse::<RoomNumber>(), Err(NameError::NotANumber), "{text}");
         }

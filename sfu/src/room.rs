@@ -1,0 +1,353 @@
+//! One lesson's media: who publishes what, who is fed with it, and every packet's way between them.
+//!
+//! No socket and no clock: packets and the time come in, packets and events go out through [`Output`]. A packet's way is in
+//! `forward`; what feeds which slot is decided in `feeding`, when something changes and never for a packet; `slot` keeps
+//! the one invariant that must not break, that no packet index goes out twice with different bytes.
+
+mod feeding;
+mod forward;
+mod history;
+mod keyframe;
+mod line;
+mod loudness;
+mod nack;
+mod publisher;
+mod reception;
+mod seam;
+mod slot;
+mod stats;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use seodang_model::protocol::{IceState, ViewSlot};
+use seodang_model::{ParticipantId, Publication, Rights};
+use seodang_rtp::RtcpWriter;
+
+pub(crate) use seam::{ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, Output, RoomConfig};
+
+use crate::{ParticipantReport, PublicationReport, RoomReport, SfuStats, TrackSink};
+use line::LineId;
+use publisher::{Publisher, place, send_pli};
+use stats::Counters;
+use subscriber::Subscriber;
+
+/// The media side of one lesson. Dropping it drops every sink.
+pub(crate) struct Room {
+    config: RoomConfig,
+    seats: BTreeMap<ParticipantId, usize>,
+    /// By seat; apart from the subscribers, so that a packet of the one can be handed to the others.
+    publishers: Vec<Option<Publisher>>,
+    /// By seat.
+    subscribers: Vec<Option<Subscriber>>,
+    /// Counts begun streams.
+    epochs: u64,
+    /// What feeds the slots must be decided again.
+    changed: bool,
+    /// When loudness is compared again; only while more speak than slots carry.
+    contest_at: Option<Instant>,
+    counters: Counters,
+    writer: RtcpWriter,
+    /// A packet that is sent again.
+    scratch: Vec<u8>,
+}
+
+/// Loudness is compared this often.
+const CONTEST_PERIOD: Duration = Duration::from_millis(100);
+
+impl Room {
+    /// An empty room.
+    pub(crate) fn new(config: RoomConfig) -> Self {
+        Self {
+            config,
+            seats: BTreeMap::new(),
+            publishers: Vec::new(),
+            subscribers: Vec::new(),
+            epochs: 0,
+            changed: false,
+            contest_at: None,
+            counters: Counters::default(),
+            writer: RtcpWriter::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes a seat. Joining again keeps the connection and replaces the rights.
+    pub(crate) fn join(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        rights: Rights,
+        out: &mut dyn Output,
+    ) {
+        if self.seats.contains_key(&participant) {
+            return self.set_rights(now, participant, rights, out);
+        }
+        let seat = self
+            .publishers
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or_else(|| {
+                self.publishers.push(None);
+                self.subscribers.push(None);
+                self.publishers.len() - 1
+            });
+        self.publishers[seat] = Some(Publisher::new(participant, rights));
+        self.subscribers[seat] = Some(Subscriber::new(now, participant));
+        self.seats.insert(participant, seat);
+    }
+
+    /// Replaces the rights; what may no longer be sent is dropped from the next packet on.
+    pub(crate) fn set_rights(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        rights: Rights,
+        out: &mut dyn Output,
+    ) {
+        let Some(publisher) = self.publisher(participant) else {
+            return;
+        };
+        publisher.rights = rights;
+        for line in &mut publisher.lines {
+            if !rights.allow(line.source) {
+                line.reset();
+            } else if line.heard_at.is_none() {
+                line.heard_at = Some(now);
+            }
+        }
+        self.resolve(now, out);
+    }
+
+    /// A (re)negotiated connection replaces the earlier one: publications, view and sinks stay, slots start empty.
+    pub(crate) fn connect(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        media: &Negotiated,
+        out: &mut dyn Output,
+    ) {
+        let Some(seat) = self.seats.get(&participant).copied() else {
+            return;
+        };
+        if let (Some(publisher), Some(subscriber)) = (&mut self.publishers[seat], &mut self.subscribers[seat])
+        {
+            publisher.connect(media);
+            publisher.tell_state(now, out);
+            subscriber.connect(now, media);
+        }
+        self.resolve(now, out);
+    }
+
+    /// Keys are agreed: packets may be sent to the participant.
+    pub(crate) fn ready(&mut self, now: Instant, participant: ParticipantId, out: &mut dyn Output) {
+        let Some(seat) = self.seats.get(&participant).copied() else {
+            return;
+        };
+        if let (Some(publisher), Some(subscriber)) = (&mut self.publishers[seat], &mut self.subscribers[seat])
+        {
+            publisher.ready(now);
+            publisher.tell_state(now, out);
+            subscriber.ready = true;
+        }
+        self.resolve(now, out);
+        self.handle_timeout(now, out);
+    }
+
+    /// The transport is lost; seat, publications, view and sinks stay.
+    pub(crate) fn disconnect(&mut self, now: Instant, participant: ParticipantId, out: &mut dyn Output) {
+        let Some(seat) = self.seats.get(&participant).copied() else {
+            return;
+        };
+        if let (Some(publisher), Some(subscriber)) = (&mut self.publishers[seat], &mut self.subscribers[seat])
+        {
+            publisher.disconnect();
+            publisher.tell_state(now, out);
+            subscriber.disconnect();
+        }
+        self.resolve(now, out);
+    }
+
+    /// The participant sends this source from here on; packets of sources that are not published are dropped.
+    pub(crate) fn publish(&mut self, now: Instant, publication: Publication, out: &mut dyn Output) {
+        let Some(publisher) = self.publisher(publication.participant) else {
+            return;
+        };
+        let line = &mut publisher.lines[place(publication.source)];
+        if !line.published {
+            line.reset();
+            line.published = true;
+            line.packets = 0;
+            line.heard_at = Some(now);
+        }
+        self.resolve(now, out);
+    }
+
+    /// The participant no longer sends this source. The sink stays: a camera that is turned on again continues.
+    pub(crate) fn unpublish(&mut self, now: Instant, publication: Publication, out: &mut dyn Output) {
+        let Some(publisher) = self.publisher(publication.participant) else {
+            return;
+        };
+        let line = &mut publisher.lines[place(publication.source)];
+        line.published = false;
+        line.packets = 0;
+        line.reset();
+        publisher.tell_state(now, out);
+        self.resolve(now, out);
+    }
+
+    /// Replaces what the participant's video slots shall show. Wishes for unknown slots, for sounds and for who is not
+    /// there have no effect; the latter take effect once they publish.
+    pub(crate) fn view(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        generation: u32,
+        slots: &[ViewSlot],
+        out: &mut dyn Output,
+    ) {
+        let Some(seat) = self.seats.get(&participant).copied() else {
+            return;
+        };
+        if let Some(subscriber) = &mut self.subscribers[seat] {
+            subscriber.view(generation, slots);
+        }
+        self.resolve(now, out);
+    }
+
+    /// Mirrors a publication to `sink` from the next packet on, in place of an earlier sink; until detach or leave. The
+    /// sink is dropped at once when the participant has no seat.
+    pub(crate) fn attach(&mut self, publication: Publication, sink: Box<dyn TrackSink>) {
+        if let Some(publisher) = self.publisher(publication.participant) {
+            publisher.lines[place(publication.source)].attach(sink);
+        }
+    }
+
+    /// Drops the publication's sink.
+    pub(crate) fn detach(&mut self, publication: Publication) {
+        if let Some(publisher) = self.publisher(publication.participant) {
+            publisher.lines[place(publication.source)].sink = None;
+        }
+    }
+
+    /// Asks for a key frame: at most once a second together with all other wishes, or at once if `for_tick`.
+    pub(crate) fn request_keyframe(
+        &mut self,
+        now: Instant,
+        publication: Publication,
+        for_tick: bool,
+        out: &mut dyn Output,
+    ) {
+        let Some(seat) = self.seats.get(&publication.participant).copied() else {
+            return;
+        };
+        let Some(publisher) = &mut self.publishers[seat] else {
+            return;
+        };
+        let which = place(publication.source);
+        if !publisher.is_active(which) {
+            return;
+        }
+        let line = &mut publisher.lines[which];
+        match line.media_ssrc() {
+            Some(ssrc) if for_tick => {
+                line.wishes.force(now);
+                self.counters.keyframes_requested += 1;
+                send_pli(&mut self.writer, publisher.participant, ssrc, out);
+            }
+            _ => {
+                line.wishes.wish();
+                publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
+            }
+        }
+    }
+
+    /// Gives the seat up and drops its sinks.
+    pub(crate) fn leave(&mut self, now: Instant, participant: ParticipantId, out: &mut dyn Output) {
+        let Some(seat) = self.seats.remove(&participant) else {
+            return;
+        };
+        (self.publishers[seat], self.subscribers[seat]) = (None, None);
+        self.resolve(now, out);
+    }
+
+    /// Does what is due at `now`.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut dyn Output) {
+        for publisher in self.publishers.iter_mut().flatten() {
+            let bitrate_bps = self.config.publisher_bitrate_bps;
+            publisher.handle_timeout(now, bitrate_bps, &mut self.writer, &mut self.counters, out);
+        }
+        if self.contest_at.is_some_and(|at| at <= now) {
+            self.resolve(now, out);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let publishers = self
+            .publishers
+            .iter()
+            .flatten()
+            .filter_map(Publisher::poll_timeout);
+        publishers.chain(self.contest_at).min()
+    }
+
+    /// Whether nobody has a seat.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// Everyone's publications and slots. ICE states are the driver's to fill in.
+    pub(crate) fn report(&self) -> RoomReport {
+        let participants = self.seats.iter().filter_map(|(participant, seat)| {
+            let (publisher, subscriber) = (
+                self.publishers[*seat].as_ref()?,
+                self.subscribers[*seat].as_ref()?,
+            );
+            let published = publisher.lines.iter().filter(|line| line.published);
+            Some(ParticipantReport {
+                participant: *participant,
+                ice: IceState::New,
+                media: publisher.state,
+                publications: published
+                    .map(|line| PublicationReport {
+                        publication: Publication {
+                            participant: *participant,
+                            source: line.source,
+                        },
+                        packets: line.packets,
+                        mirrored: line.sink.is_some(),
+                    })
+                    .collect(),
+                slots: subscriber.slot_infos(|line| self.publication(line)),
+            })
+        });
+        RoomReport {
+            participants: participants.collect(),
+        }
+    }
+
+    /// Adds the room's counters.
+    pub(crate) fn add_stats(&self, stats: &mut SfuStats) {
+        self.counters.add_to(stats);
+    }
+
+    fn publisher(&mut self, participant: ParticipantId) -> Option<&mut Publisher> {
+        self.publishers[*self.seats.get(&participant)?].as_mut()
+    }
+
+    fn publication(&self, line: LineId) -> Option<Publication> {
+        publication(&self.publishers, line)
+    }
+}
+
+fn publication(publishers: &[Option<Publisher>], line: LineId) -> Option<Publication> {
+    let publisher = publishers.get(line.seat)?.as_ref()?;
+    Some(Publication {
+        participant: publisher.participant,
+        source: publisher.lines[line.line].source,
+    })
+}

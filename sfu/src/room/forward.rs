@@ -1,0 +1,268 @@
+//! A packet's way through the room, and the feedback's way back.
+
+use std::time::Instant;
+
+use seodang_model::{ParticipantId, Publication};
+use seodang_rtp::{NackList, NtpTime, Rtcp, RtcpWriter, RtpView, SenderInfo, read_rtcp};
+
+use super::line::LineId;
+use super::publisher::SERVER_CNAME;
+use super::slot::Incoming;
+use super::stats::Refusal;
+use super::{Output, Room};
+use crate::SfuEvent;
+
+/// Sequence numbers of one request to send again that are looked at; a browser lists far fewer.
+const MAX_NACKED_PACKETS: usize = 512;
+
+impl Room {
+    /// Forwards and mirrors a packet. `packet` is decrypted, its header included; `now` is when its datagram was read.
+    pub(crate) fn handle_rtp(
+        &mut self,
+        now: Instant,
+        from: ParticipantId,
+        packet: &[u8],
+        out: &mut dyn Output,
+    ) {
+        self.counters.packets_in += 1;
+        if let Err(refusal) = self.forward(now, from, packet, out) {
+            self.counters.refuse(refusal);
+        }
+        if self.changed {
+            self.resolve(now, out);
+        }
+    }
+
+    /// Takes reports of publishers and requests of subscribers. `packet` is a decrypted compound packet.
+    pub(crate) fn handle_rtcp(
+        &mut self,
+        now: Instant,
+        from: ParticipantId,
+        packet: &[u8],
+        out: &mut dyn Output,
+    ) {
+        let Some(seat) = self.seats.get(&from).copied() else {
+            return;
+        };
+        for packet in read_rtcp(packet) {
+            match packet {
+                Ok(Rtcp::SenderReport { ssrc, info, .. }) => self.sender_report(now, seat, ssrc, info, out),
+                Ok(Rtcp::Pli { media_ssrc }) => self.wish_keyframe(seat, media_ssrc),
+                Ok(Rtcp::Fir { requests }) => {
+                    requests.ssrcs().for_each(|ssrc| self.wish_keyframe(seat, ssrc))
+                }
+                Ok(Rtcp::Nack { media_ssrc, lost }) => self.send_again(now, seat, media_ssrc, lost, out),
+                // Their loss and estimates choose layers later; a source that says bye is silent, which is seen anyway.
+                Ok(
+                    Rtcp::ReceiverReport { .. } | Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. },
+                ) => {}
+                Err(_) => self.counters.rtcp_malformed += 1,
+            }
+        }
+        for publisher in self.publishers.iter_mut().flatten() {
+            publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
+        }
+    }
+
+    fn forward(
+        &mut self,
+        now: Instant,
+        from: ParticipantId,
+        packet: &[u8],
+        out: &mut dyn Output,
+    ) -> Result<(), Refusal> {
+        let view = RtpView::parse(packet).map_err(|_| Refusal::Malformed)?;
+        let seat = *self.seats.get(&from).ok_or(Refusal::Unbound)?;
+        let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
+        let which = publisher.bind(&view).ok_or(Refusal::Unbound)?;
+        if !publisher.is_active(which) {
+            return Err(Refusal::Unpublished);
+        }
+        let line = &mut publisher.lines[which];
+        let received = line.receive(now, &view, &mut self.epochs)?;
+        self.counters.keyframes += u64::from(received.keyframe);
+        // Slots that wait for the new count's key frame are found by resolving.
+        self.changed |= received.begun;
+        let incoming = Incoming {
+            now,
+            line: LineId { seat, line: which },
+            epoch: received.epoch,
+            index: received.index,
+            header: view.header,
+            payload: view.payload,
+            vp8: received.vp8,
+            may_switch: received.may_switch,
+        };
+        for route in &line.routes {
+            let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
+                continue;
+            };
+            let Some(slot) = subscriber.slots.get_mut(route.slot) else {
+                continue;
+            };
+            let Some(outgoing) = slot.offer(&incoming) else {
+                continue;
+            };
+            let to = subscriber.participant;
+            out.rtp(
+                to,
+                outgoing.index,
+                &outgoing.header,
+                outgoing.prefix(),
+                outgoing.payload,
+            );
+            subscriber.budget.sent(now, outgoing.len());
+            self.counters.packets_forwarded += 1;
+            if outgoing.switched {
+                self.changed = true;
+                self.counters.switches += 1;
+                if let Some((ntp, rtp)) = line.stream.as_ref().and_then(|stream| stream.report)
+                    && let Some(info) = slot.sender_info(ntp, rtp)
+                {
+                    send_report(&mut self.writer, to, slot.media.ssrc, info, out);
+                }
+            }
+        }
+        line.mirror(&received, &view, now);
+        if received.flowing {
+            let publication = Publication {
+                participant: from,
+                source: line.source,
+            };
+            publisher.tell_state(now, out);
+            out.event(SfuEvent::Flowing { publication });
+        }
+        Ok(())
+    }
+
+    /// A publisher's clock, for the mirror and, in the terms of each slot, for the subscribers.
+    fn sender_report(
+        &mut self,
+        now: Instant,
+        seat: usize,
+        ssrc: u32,
+        info: SenderInfo,
+        out: &mut dyn Output,
+    ) {
+        let Some(publisher) = self.publishers[seat].as_mut() else {
+            return;
+        };
+        let Some(which) = publisher
+            .line_of(ssrc)
+            .filter(|which| publisher.is_active(*which))
+        else {
+            return;
+        };
+        // RFC 3550 section 6.4.1: a sender without a clock says 0.
+        if info.ntp == NtpTime(0) {
+            return;
+        }
+        let line = &mut publisher.lines[which];
+        line.sender_report(now, info.ntp, info.rtp);
+        let Some(epoch) = line.stream.as_ref().map(|stream| stream.epoch) else {
+            return;
+        };
+        for route in &line.routes {
+            let Some(subscriber) = self.subscribers[route.seat].as_ref() else {
+                continue;
+            };
+            let Some(slot) = subscriber.slots.get(route.slot) else {
+                continue;
+            };
+            if slot.feed() == Some((LineId { seat, line: which }, epoch))
+                && let Some(info) = slot.sender_info(info.ntp, info.rtp)
+            {
+                send_report(
+                    &mut self.writer,
+                    subscriber.participant,
+                    slot.media.ssrc,
+                    info,
+                    out,
+                );
+            }
+        }
+    }
+
+    /// A subscriber cannot decode one of its slots.
+    fn wish_keyframe(&mut self, seat: usize, slot_ssrc: u32) {
+        let slots = self.subscribers[seat]
+            .iter()
+            .flat_map(|subscriber| &subscriber.slots);
+        let slot = slots.into_iter().find(|slot| slot.media.ssrc == slot_ssrc);
+        let Some(line) = slot.and_then(|slot| slot.feed().map(|(line, _)| line).or(slot.target())) else {
+            return;
+        };
+        if let Some(publisher) = self.publishers[line.seat].as_mut() {
+            publisher.lines[line.line].wishes.wish();
+        }
+    }
+
+    /// Sends packets again that a subscriber misses, if the present feed gave them out and the budget allows it.
+    fn send_again(
+        &mut self,
+        now: Instant,
+        seat: usize,
+        slot_ssrc: u32,
+        lost: NackList<'_>,
+        out: &mut dyn Output,
+    ) {
+        let Some(subscriber) = self.subscribers[seat].as_mut() else {
+            return;
+        };
+        let Some(place) = subscriber
+            .slots
+            .iter()
+            .position(|slot| slot.media.ssrc == slot_ssrc)
+        else {
+            return;
+        };
+        let slot = &subscriber.slots[place];
+        if !slot.media.nack || !subscriber.ready {
+            return;
+        }
+        for sequence_number in lost.iter().take(MAX_NACKED_PACKETS) {
+            let Some((line, epoch, index)) = slot.source_index(sequence_number) else {
+                continue;
+            };
+            let Some(publisher) = self.publishers[line.seat].as_ref() else {
+                continue;
+            };
+            let stream = publisher.lines[line.line]
+                .stream
+                .as_ref()
+                .filter(|stream| stream.epoch == epoch);
+            let Some(stored) = stream.and_then(|stream| stream.history.get(index)) else {
+                continue;
+            };
+            let Some(outgoing) = slot.again(index, stored) else {
+                continue;
+            };
+            if !subscriber.resends[place].admit(now, outgoing.index) {
+                continue;
+            }
+            if !subscriber.budget.admit(now, outgoing.len()) {
+                self.counters.resends_refused += 1;
+                continue;
+            }
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&outgoing.header);
+            self.scratch.extend_from_slice(outgoing.prefix());
+            self.scratch.extend_from_slice(outgoing.payload);
+            out.rtp_again(subscriber.participant, outgoing.index, &self.scratch);
+            self.counters.packets_resent += 1;
+        }
+    }
+}
+
+fn send_report(
+    writer: &mut RtcpWriter,
+    to: ParticipantId,
+    ssrc: u32,
+    info: SenderInfo,
+    out: &mut dyn Output,
+) {
+    writer.clear();
+    writer.sender_report(ssrc, info);
+    writer.cname(ssrc, SERVER_CNAME);
+    out.rtcp(to, writer.as_bytes());
+}

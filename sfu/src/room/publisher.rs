@@ -1,0 +1,227 @@
+//! The sending side of a participant.
+
+use std::time::{Duration, Instant};
+
+use seodang_model::protocol::MediaState;
+use seodang_model::{ParticipantId, Rights, Source};
+use seodang_rtp::{ReportBlock, RtcpWriter, RtpView};
+
+use super::line::Line;
+use super::stats::Counters;
+use super::{Negotiated, Output};
+
+/// A participant as one who sends.
+pub(super) struct Publisher {
+    pub(super) participant: ParticipantId,
+    pub(super) rights: Rights,
+    /// Keys are agreed.
+    pub(super) ready: bool,
+    pub(super) state: MediaState,
+    /// In the order of [`Source::ALL`].
+    pub(super) lines: [Line; 4],
+    /// SSRC and line.
+    bindings: Vec<(u32, usize)>,
+    learned: usize,
+    next_report: Option<Instant>,
+}
+
+/// SSRCs learned from the mid extension, at most: a browser needs one for each line.
+const MAX_LEARNED_SSRCS: usize = 16;
+/// Reports and the estimate go out this often.
+pub(super) const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// A publication without a packet for as long is stalled.
+const STALL: Duration = Duration::from_secs(5);
+/// The server as a participant of RTCP. It sends no media under this SSRC.
+pub(super) const SERVER_SSRC: u32 = 1;
+/// One clock for all slots: browsers pair lips and sound by msid.
+pub(super) const SERVER_CNAME: &str = "seodang";
+
+impl Publisher {
+    pub(super) fn new(participant: ParticipantId, rights: Rights) -> Self {
+        Self {
+            participant,
+            rights,
+            ready: false,
+            state: MediaState::New,
+            lines: Source::ALL.map(Line::new),
+            bindings: Vec::new(),
+            learned: 0,
+            next_report: None,
+        }
+    }
+
+    /// Whether packets of the line are forwarded and mirrored.
+    pub(super) fn is_active(&self, line: usize) -> bool {
+        let line = &self.lines[line];
+        self.ready && line.published && line.media.is_some() && self.rights.allow(line.source)
+    }
+
+    pub(super) fn connect(&mut self, media: &Negotiated) {
+        self.disconnect();
+        for negotiated in &media.sources {
+            let place = place(negotiated.source);
+            if self.lines[place].media.is_none() {
+                self.bindings
+                    .extend(negotiated.ssrcs.iter().map(|ssrc| (*ssrc, place)));
+                self.lines[place].media = Some(negotiated.clone());
+            }
+        }
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        for line in &mut self.lines {
+            line.reset();
+            line.media = None;
+        }
+        self.ready = false;
+        self.bindings.clear();
+        self.learned = 0;
+        self.next_report = None;
+    }
+
+    pub(super) fn ready(&mut self, now: Instant) {
+        self.ready = true;
+        self.next_report = Some(now);
+        for line in &mut self.lines {
+            line.heard_at = Some(now);
+        }
+    }
+
+    /// The line a packet belongs to: by its SSRC, else by the mid it carries, which binds the SSRC.
+    pub(super) fn bind(&mut self, packet: &RtpView<'_>) -> Option<usize> {
+        let ssrc = packet.header.ssrc;
+        if let Some((_, line)) = self.bindings.iter().find(|(bound, _)| *bound == ssrc) {
+            return Some(*line);
+        }
+        if self.learned >= MAX_LEARNED_SSRCS {
+            return None;
+        }
+        let line = self.lines.iter().position(|line| {
+            line.media.as_ref().is_some_and(|media| {
+                media.extensions.mid.and_then(|id| packet.extensions.text(id)) == Some(media.mid.as_str())
+                    && media.payload_type == packet.header.payload_type
+            })
+        })?;
+        self.bindings.push((ssrc, line));
+        self.learned += 1;
+        Some(line)
+    }
+
+    /// The line that an SSRC sends on.
+    pub(super) fn line_of(&self, ssrc: u32) -> Option<usize> {
+        self.lines
+            .iter()
+            .position(|line| line.stream.as_ref().is_some_and(|stream| stream.ssrc == ssrc))
+    }
+
+    /// Asks for key frames that are wished and due.
+    pub(super) fn ask_keyframes(
+        &mut self,
+        now: Instant,
+        writer: &mut RtcpWriter,
+        counters: &mut Counters,
+        out: &mut dyn Output,
+    ) {
+        for place in 0..self.lines.len() {
+            if !self.is_active(place) {
+                continue;
+            }
+            let line = &mut self.lines[place];
+            let Some(ssrc) = line.media_ssrc() else { continue };
+            if line.wishes.take(now) {
+                send_pli(writer, self.participant, ssrc, out);
+                counters.keyframes_requested += 1;
+            }
+        }
+    }
+
+    /// Requests for missing packets, and once a second the reports and the estimate.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        bitrate_bps: u64,
+        writer: &mut RtcpWriter,
+        counters: &mut Counters,
+        out: &mut dyn Output,
+    ) {
+        if !self.ready {
+            return;
+        }
+        writer.clear();
+        let mut due = Vec::new();
+        for stream in self.lines.iter_mut().filter_map(|line| line.stream.as_mut()) {
+            stream.missing.take_due(now, &mut due);
+            counters.nacks_sent += due.len() as u64;
+            writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
+        }
+        if !writer.is_empty() {
+            out.rtcp(self.participant, writer.as_bytes());
+        }
+        self.ask_keyframes(now, writer, counters, out);
+        if self.next_report.is_some_and(|at| at <= now) {
+            self.next_report = Some(now + REPORT_PERIOD);
+            self.report(now, bitrate_bps, writer, out);
+            self.tell_state(now, out);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let lines = self.lines.iter().enumerate().flat_map(|(place, line)| {
+            let missing = line.stream.as_ref().and_then(|stream| stream.missing.deadline());
+            let asks = self.is_active(place) && line.media_ssrc().is_some();
+            [missing, line.wishes.deadline().filter(|_| asks)]
+        });
+        lines.chain([self.next_report]).flatten().min()
+    }
+
+    /// Tells the driver when the state is another than before.
+    pub(super) fn tell_state(&mut self, now: Instant, out: &mut dyn Output) {
+        let stalled = (0..self.lines.len()).any(|place| {
+            let silent = self.lines[place]
+                .heard_at
+                .map(|at| now.saturating_duration_since(at));
+            self.is_active(place) && silent.is_some_and(|silent| silent >= STALL)
+        });
+        let state = match (self.ready, stalled) {
+            (false, _) => MediaState::New,
+            (true, false) => MediaState::Ready,
+            (true, true) => MediaState::Stalled,
+        };
+        if state != self.state {
+            self.state = state;
+            out.media(self.participant, state);
+        }
+    }
+
+    fn report(&mut self, now: Instant, bitrate_bps: u64, writer: &mut RtcpWriter, out: &mut dyn Output) {
+        let mut blocks = [ReportBlock::default(); 4];
+        let mut ssrcs = [0; 4];
+        let mut count = 0;
+        for stream in self.lines.iter_mut().filter_map(|line| line.stream.as_mut()) {
+            (blocks[count], ssrcs[count]) = (stream.reception.report(now), stream.ssrc);
+            count += 1;
+        }
+        writer.clear();
+        writer.receiver_report(SERVER_SSRC, &blocks[..count]);
+        writer.cname(SERVER_SSRC, SERVER_CNAME);
+        // A constant estimate lets a browser ramp up within a second; without one it needs half a minute.
+        writer.remb(SERVER_SSRC, bitrate_bps, &ssrcs[..count]);
+        out.rtcp(self.participant, writer.as_bytes());
+    }
+}
+
+pub(super) fn send_pli(writer: &mut RtcpWriter, to: ParticipantId, ssrc: u32, out: &mut dyn Output) {
+    writer.clear();
+    writer.pli(SERVER_SSRC, ssrc);
+    out.rtcp(to, writer.as_bytes());
+}
+
+/// The place of a source among a seat's lines.
+pub(super) fn place(source: Source) -> usize {
+    match source {
+        Source::Camera => 0,
+        Source::Microphone => 1,
+        Source::Screen => 2,
+        Source::ScreenAudio => 3,
+    }
+}

@@ -1,0 +1,274 @@
+//! One receiving line of a subscriber: packets of whichever source feeds it, rewritten into one unbroken sequence.
+//!
+//! A packet index is given out once. Within one feed it follows from the source's index by a constant, so that a packet
+//! that is sent again is the same byte for byte; a further feed starts above everything that was ever given out. Two
+//! plaintexts under one SRTP nonce would give the authentication key away.
+
+use std::time::{Duration, Instant};
+
+use seodang_model::MediaKind;
+use seodang_rtp::{NtpTime, RtpHeader, SenderInfo, Vp8Descriptor};
+
+use super::NegotiatedSlot;
+use super::history::Stored;
+use super::line::LineId;
+
+/// A slot and what feeds it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) media: NegotiatedSlot,
+    /// What shall feed it.
+    target: Option<LineId>,
+    feed: Option<Feed>,
+    /// Highest index given out; the next feed starts above it.
+    highest: u64,
+    last: Option<Last>,
+    packets: u32,
+    bytes: u32,
+}
+
+/// The constants by which a source's packets become the slot's.
+#[derive(Clone, Copy, Debug)]
+struct Feed {
+    line: LineId,
+    /// Which of the line's counts.
+    epoch: u64,
+    /// Source index of the first packet; earlier ones come too late.
+    first: u64,
+    /// The slot's index of that packet.
+    base: u64,
+    timestamp_offset: u32,
+    picture_id_offset: u16,
+    tl0_offset: u8,
+}
+
+/// The newest packet given out.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    at: Instant,
+    timestamp: u32,
+    picture_id: u16,
+    tl0: u8,
+}
+
+/// A packet of a source on its way to the slots.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming<'a> {
+    pub(super) now: Instant,
+    pub(super) line: LineId,
+    pub(super) epoch: u64,
+    pub(super) index: u64,
+    pub(super) header: RtpHeader,
+    pub(super) payload: &'a [u8],
+    pub(super) vp8: Option<Vp8Descriptor>,
+    /// First packet of a key frame that is not much older than the newest packet.
+    pub(super) may_switch: bool,
+}
+
+/// A packet as the subscriber gets it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing<'a> {
+    pub(super) index: u64,
+    pub(super) header: [u8; RtpHeader::SIZE],
+    prefix: [u8; Vp8Descriptor::MAX_SIZE],
+    prefix_len: usize,
+    pub(super) payload: &'a [u8],
+    /// It is the first of a feed.
+    pub(super) switched: bool,
+}
+
+impl Outgoing<'_> {
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.prefix[..self.prefix_len]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.header.len() + self.prefix_len + self.payload.len()
+    }
+}
+
+impl Slot {
+    pub(super) fn new(media: NegotiatedSlot) -> Self {
+        // Receivers guess a rollover counter of 0 at first; a start in the lower half survives early loss (RFC 3711
+        // section 3.3.1).
+        let highest = u64::from(media.ssrc & 0x3fff);
+        Self {
+            media,
+            target: None,
+            feed: None,
+            highest,
+            last: None,
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Sets what shall feed the slot. A picture keeps flowing until the other source's key frame if `keep_feed` says
+    /// that its source still may be seen; sound is cut at once.
+    pub(super) fn aim(&mut self, target: Option<LineId>, keep_feed: impl Fn(LineId) -> bool) {
+        self.target = target;
+        let Some(feed) = self.feed else { return };
+        let keeps = match self.media.kind {
+            MediaKind::Video => target.is_some() && keep_feed(feed.line),
+            MediaKind::Audio => target == Some(feed.line),
+        };
+        if !keeps {
+            self.feed = None;
+        }
+    }
+
+    pub(super) fn target(&self) -> Option<LineId> {
+        self.target
+    }
+
+    /// The line that feeds the slot, and which of its counts.
+    pub(super) fn feed(&self) -> Option<(LineId, u64)> {
+        self.feed.map(|feed| (feed.line, feed.epoch))
+    }
+
+    /// What the subscriber sees or hears of: a picture from its key frame on, a voice from its choice on.
+    pub(super) fn shown(&self) -> Option<LineId> {
+        match self.media.kind {
+            MediaKind::Video => self.feed.map(|feed| feed.line),
+            MediaKind::Audio => self.target,
+        }
+    }
+
+    /// Takes a packet of a line that feeds the slot or shall feed it.
+    pub(super) fn offer<'a>(&mut self, packet: &Incoming<'a>) -> Option<Outgoing<'a>> {
+        let feeds = self.feed() == Some((packet.line, packet.epoch));
+        let feed = match self.feed {
+            Some(feed) if feeds => feed,
+            _ if self.target == Some(packet.line) && packet.may_switch => self.switch(packet),
+            _ => return None,
+        };
+        let index = packet.index.checked_sub(feed.first)?.checked_add(feed.base)?;
+        let outgoing = self.rewrite(
+            feed,
+            index,
+            packet.header,
+            packet.vp8.as_ref(),
+            packet.payload,
+            !feeds,
+        );
+        if index > self.highest {
+            self.highest = index;
+            let picture_id = packet.vp8.and_then(|vp8| vp8.picture_id).map(|id| id.value());
+            let tl0 = packet.vp8.and_then(|vp8| vp8.tl0_pic_idx);
+            let before = self.last;
+            self.last = Some(Last {
+                at: packet.now,
+                timestamp: packet.header.timestamp.wrapping_add(feed.timestamp_offset),
+                picture_id: picture_id.map_or(before.map_or(0, |last| last.picture_id), |id| {
+                    id.wrapping_add(feed.picture_id_offset)
+                }),
+                tl0: tl0.map_or(before.map_or(0, |last| last.tl0), |tl0| {
+                    tl0.wrapping_add(feed.tl0_offset)
+                }),
+            });
+        }
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(packet.payload.len() as u32);
+        Some(outgoing)
+    }
+
+    /// The source's index behind a sequence number that the subscriber misses, if the present feed gave it out.
+    pub(super) fn source_index(&self, sequence_number: u16) -> Option<(LineId, u64, u64)> {
+        let feed = self.feed?;
+        let behind = (self.highest as u16).wrapping_sub(sequence_number);
+        let index = self.highest.checked_sub(u64::from(behind))?;
+        let distance = index.checked_sub(feed.base)?;
+        Some((feed.line, feed.epoch, feed.first + distance))
+    }
+
+    /// A stored packet of the present feed, exactly as it was given out.
+    pub(super) fn again<'a>(&self, index: u64, stored: &'a Stored) -> Option<Outgoing<'a>> {
+        let feed = self.feed?;
+        let index = index.checked_sub(feed.first)?.checked_add(feed.base)?;
+        Some(self.rewrite(
+            feed,
+            index,
+            stored.header,
+            stored.vp8.as_ref(),
+            &stored.payload,
+            false,
+        ))
+    }
+
+    /// The source's report in the slot's terms.
+    pub(super) fn sender_info(&self, ntp: NtpTime, rtp: u32) -> Option<SenderInfo> {
+        let feed = self.feed?;
+        Some(SenderInfo {
+            ntp,
+            rtp: rtp.wrapping_add(feed.timestamp_offset),
+            packets: self.packets,
+            bytes: self.bytes,
+        })
+    }
+
+    fn switch(&mut self, packet: &Incoming<'_>) -> Feed {
+        let mut feed = Feed {
+            line: packet.line,
+            epoch: packet.epoch,
+            first: packet.index,
+            base: self.highest + 1,
+            timestamp_offset: 0,
+            picture_id_offset: 0,
+            tl0_offset: 0,
+        };
+        if let Some(last) = self.last {
+            let elapsed = packet.now.saturating_duration_since(last.at);
+            let timestamp = last.timestamp.wrapping_add(ticks(self.media.kind, elapsed));
+            feed.timestamp_offset = timestamp.wrapping_sub(packet.header.timestamp);
+            if let Some(id) = packet.vp8.and_then(|vp8| vp8.picture_id) {
+                feed.picture_id_offset = last.picture_id.wrapping_add(1).wrapping_sub(id.value());
+            }
+            if let Some(tl0) = packet.vp8.and_then(|vp8| vp8.tl0_pic_idx) {
+                feed.tl0_offset = last.tl0.wrapping_add(1).wrapping_sub(tl0);
+            }
+        }
+        self.feed = Some(feed);
+        feed
+    }
+
+    /// Depends on nothing but the feed and the packet: see the module's invariant.
+    fn rewrite<'a>(
+        &self,
+        feed: Feed,
+        index: u64,
+        header: RtpHeader,
+        vp8: Option<&Vp8Descriptor>,
+        payload: &'a [u8],
+        switched: bool,
+    ) -> Outgoing<'a> {
+        let header = RtpHeader {
+            marker: header.marker,
+            payload_type: self.media.payload_type,
+            sequence_number: index as u16,
+            timestamp: header.timestamp.wrapping_add(feed.timestamp_offset),
+            ssrc: self.media.ssrc,
+        };
+        let mut prefix = [0; Vp8Descriptor::MAX_SIZE];
+        let prefix_len = vp8.map_or(0, |vp8| {
+            vp8.rewrite(payload, feed.picture_id_offset, feed.tl0_offset, &mut prefix)
+        });
+        Outgoing {
+            index,
+            header: header.to_bytes(),
+            prefix,
+            prefix_len,
+            payload: payload.get(prefix_len..).unwrap_or_default(),
+            switched,
+        }
+    }
+}
+
+/// Elapsed time in the units of the clock, at least one frame: two pictures never share a timestamp.
+fn ticks(kind: MediaKind, elapsed: Duration) -> u32 {
+    let least = match kind {
+        MediaKind::Video => Duration::from_millis(10),
+        MediaKind::Audio => Duration::from_millis(20),
+    };
+    // 32 bits wrap: only the place in the wrap counts.
+    (elapsed.max(least).as_micros() * u128::from(kind.clock_rate_hz()) / 1_000_000) as u32
+}

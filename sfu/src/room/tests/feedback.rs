@@ -1,0 +1,298 @@
+use seodang_model::Source::{Camera, Microphone};
+use seodang_rtp::{NtpTime, SenderInfo};
+
+use super::*;
+
+fn looking() -> Class {
+    let mut class = Class::of(3, 2, 1);
+    class.publish(1, Camera);
+    class.publish(2, Camera);
+    for number in [0, 2] {
+        class.view(number, 1, &[(0, of(1, Camera))]);
+    }
+    class.camera(1, 10, true);
+    class.wait(1000);
+    class.forget();
+    class
+}
+
+fn requested(class: &Class, of: usize) -> Vec<u16> {
+    let datagrams = class.out.rtcp.iter().filter(|(to, _)| *to == who(of));
+    let packets = datagrams.flat_map(|(_, bytes)| read_rtcp(bytes)).flatten();
+    let lists = packets.filter_map(|packet| match packet {
+        Rtcp::Nack { lost, .. } => Some(lost.iter().collect::<Vec<_>>()),
+        _ => None,
+    });
+    lists.flatten().collect()
+}
+
+#[test]
+fn wishes_of_many_are_one_request_a_second() {
+    let mut class = looking();
+    for number in [0, 2, 0] {
+        class.rtcp(number, |writer| writer.pli(9, slot_ssrc(number, 0)));
+    }
+    class
+        .room
+        .request_keyframe(class.now, of(1, Camera), false, &mut class.out);
+    assert_eq!(class.out.plis(who(1)), 1);
+    class.wait(999);
+    assert_eq!(class.out.plis(who(1)), 1);
+    class.wait(1);
+    assert_eq!(
+        class.out.plis(who(1)),
+        2,
+        "the later ones are asked for once more"
+    );
+    class.wait(5000);
+    assert_eq!(class.out.plis(who(1)), 2);
+}
+
+#[test]
+fn a_tick_asks_at_once_and_counts_for_the_limit() {
+    let mut class = looking();
+    class.rtcp(0, |writer| writer.pli(9, slot_ssrc(0, 0)));
+    class
+        .room
+        .request_keyframe(class.now, of(1, Camera), true, &mut class.out);
+    assert_eq!(class.out.plis(who(1)), 2);
+    class.wait(500);
+    class.rtcp(0, |writer| writer.pli(9, slot_ssrc(0, 0)));
+    assert_eq!(class.out.plis(who(1)), 2);
+    class.camera(1, 11, true);
+    class.wait(5000);
+    assert_eq!(class.out.plis(who(1)), 2, "the key frame served everybody");
+}
+
+#[test]
+fn a_waiting_slot_asks_every_second() {
+    let mut class = looking();
+    class.view(0, 2, &[(0, of(2, Camera))]);
+    class.camera(2, 1, false);
+    class.wait(3500);
+    assert_eq!(class.out.plis(who(2)), 4);
+    class.camera(2, 2, true);
+    class.forget();
+    class.wait(3500);
+    assert_eq!(class.out.plis(who(2)), 0);
+}
+
+#[test]
+fn nobody_asks_a_source_that_is_not_published() {
+    let mut class = looking();
+    class.unpublish(1, Camera);
+    class.forget();
+    class
+        .room
+        .request_keyframe(class.now, of(1, Camera), true, &mut class.out);
+    class.rtcp(0, |writer| writer.pli(9, slot_ssrc(0, 0)));
+    class.wait(3000);
+    assert_eq!(class.out.plis(who(1)), 0);
+}
+
+#[test]
+fn missing_packets_are_asked_for_even_when_nobody_watches() {
+    let mut class = looking();
+    class.view(0, 2, &[]);
+    class.view(2, 2, &[]);
+    class.camera(1, 11, false);
+    class.camera(1, 14, false);
+    assert!(requested(&class, 1).is_empty());
+    class.wait(5);
+    assert_eq!(requested(&class, 1), [12, 13]);
+    class.camera(1, 12, false);
+    class.wait(1000);
+    assert_eq!(requested(&class, 1), [12, 13, 13, 13, 13, 13]);
+}
+
+#[test]
+fn what_was_sent_while_unpublished_is_not_asked_for() {
+    let mut class = looking();
+    class.unpublish(1, Camera);
+    class.camera(1, 11, false);
+    class.publish(1, Camera);
+    class.camera(1, 20, true);
+    class.wait(1000);
+    assert!(requested(&class, 1).is_empty());
+    class.forget();
+    class.camera(1, 19, false);
+    assert_eq!(class.given(0).len(), 0, "nor taken when it comes");
+}
+
+#[test]
+fn a_missed_packet_is_sent_again_byte_for_byte_and_once_in_a_round_trip() {
+    let mut class = looking();
+    class.camera(1, 11, false);
+    let first = (*class.given(0)[0]).clone();
+    let sequence_number = first.view().header.sequence_number;
+    class.forget();
+    let ask = |class: &mut Class, sequence_number: u16| {
+        class.rtcp(0, |writer| {
+            writer.nack(9, slot_ssrc(0, 0), [sequence_number].into_iter())
+        });
+    };
+    ask(&mut class, sequence_number);
+    ask(&mut class, sequence_number);
+    ask(&mut class, sequence_number.wrapping_add(1));
+    ask(&mut class, sequence_number.wrapping_sub(2));
+    assert_eq!(
+        class.given(0),
+        [&Given {
+            again: true,
+            ..first.clone()
+        }]
+    );
+    class.wait(30);
+    ask(&mut class, sequence_number);
+    assert_eq!(class.given(0).len(), 2);
+    class.rtcp(2, |writer| {
+        writer.nack(9, slot_ssrc(0, 0), [sequence_number].into_iter())
+    });
+    assert_eq!(class.given(2).len(), 0, "not its slot");
+}
+
+#[test]
+fn nothing_is_sent_again_across_a_change_of_the_source() {
+    let mut class = looking();
+    class.camera(1, 11, false);
+    let before = class.given(0)[0].view().header.sequence_number;
+    class.view(0, 2, &[(0, of(2, Camera))]);
+    class.camera(2, 700, true);
+    class.forget();
+    class.rtcp(0, |writer| {
+        writer.nack(9, slot_ssrc(0, 0), [before, before.wrapping_add(1)].into_iter())
+    });
+    let given = class.given(0);
+    assert_eq!(given.len(), 1);
+    assert_eq!(given[0].view().header.sequence_number, before.wrapping_add(1));
+}
+
+#[test]
+fn a_publisher_is_told_the_estimate_at_once_and_every_second() {
+    let class = Class::of(1, 0, 0);
+    let estimate = |packet: &Rtcp<'_>| {
+        matches!(
+            packet,
+            Rtcp::Remb {
+                bitrate_bps: 2_000_000
+            }
+        )
+    };
+    assert_eq!(class.out.count(who(0), estimate), 1);
+    let mut class = looking();
+    class.camera(1, 11, false);
+    class.wait(1000);
+    assert_eq!(class.out.count(who(1), estimate), 1);
+    let reports = |packet: &Rtcp<'_>| match packet {
+        Rtcp::ReceiverReport { reports, .. } => reports
+            .iter()
+            .any(|report| report.highest == 11 && report.lost == 0),
+        _ => false,
+    };
+    assert_eq!(class.out.count(who(1), reports), 1);
+}
+
+#[test]
+fn a_senders_clock_reaches_the_slots_in_their_own_time() {
+    let mut class = looking();
+    let info = SenderInfo {
+        ntp: NtpTime(77 << 32),
+        rtp: 33_000,
+        packets: 1,
+        bytes: 1,
+    };
+    class.camera(1, 11, false);
+    let timestamp = class.given(0)[0].view().header.timestamp;
+    class.rtcp(1, |writer| writer.sender_report(ssrc(1, Camera), info));
+    let told = |class: &Class, number: usize, timestamp: u32| {
+        class.out.count(who(number), |packet| {
+            matches!(packet, Rtcp::SenderReport { ssrc, info: told, .. }
+                if *ssrc == slot_ssrc(number, 0) && told.ntp == info.ntp && told.rtp == timestamp)
+        })
+    };
+    // Packet 11 has timestamp 33,000: the very instant of the report.
+    assert_eq!(
+        (
+            told(&class, 0, timestamp),
+            class
+                .out
+                .count(who(1), |p| matches!(p, Rtcp::SenderReport { .. }))
+        ),
+        (1, 0)
+    );
+    class.rtcp(2, |writer| writer.sender_report(ssrc(2, Camera), info));
+    class.view(0, 2, &[(0, of(2, Camera))]);
+    class.camera(2, 11, true);
+    class.rtcp(2, |writer| writer.sender_report(ssrc(2, Camera), info));
+    let switched = class.given(0)[1].view().header.timestamp;
+    assert_eq!(told(&class, 0, switched), 1);
+    assert_eq!(
+        class.out.count(who(0), |packet| matches!(
+            packet,
+            Rtcp::Other { packet_type: 202 }
+        )),
+        2,
+        "with a cname"
+    );
+}
+
+#[test]
+fn a_feed_begins_with_the_senders_last_report() {
+    let mut class = looking();
+    let info = SenderInfo {
+        ntp: NtpTime(77 << 32),
+        rtp: 3000,
+        packets: 1,
+        bytes: 1,
+    };
+    class.camera(2, 1, true);
+    class.rtcp(2, |writer| writer.sender_report(ssrc(2, Camera), info));
+    class.view(0, 2, &[(0, of(2, Camera))]);
+    class.forget();
+    class.camera(2, 2, true);
+    assert_eq!(
+        class
+            .out
+            .count(who(0), |packet| matches!(packet, Rtcp::SenderReport { .. })),
+        1
+    );
+}
+
+#[test]
+fn a_publication_flows_with_its_first_packet_and_stalls_without() {
+    let mut class = Class::of(1, 0, 0);
+    class.publish(0, Microphone);
+    class.forget();
+    class.wait(6100);
+    assert_eq!(class.out.media, [(who(0), MediaState::Stalled)]);
+    assert_eq!(class.out.events, []);
+    class.forget();
+    class.microphone(0, 1, 20);
+    class.microphone(0, 2, 20);
+    assert_eq!(class.out.media, [(who(0), MediaState::Ready)]);
+    assert_eq!(
+        class.out.events,
+        [SfuEvent::Flowing {
+            publication: of(0, Microphone)
+        }]
+    );
+    class.wait(6100);
+    assert_eq!(class.out.media.len(), 2);
+    class.unpublish(0, Microphone);
+    assert_eq!(class.out.media.last(), Some(&(who(0), MediaState::Ready)));
+    class.publish(0, Microphone);
+    class.microphone(0, 3, 20);
+    assert_eq!(class.out.events.len(), 2);
+}
+
+#[test]
+fn malformed_feedback_is_counted() {
+    let mut class = looking();
+    class
+        .room
+        .handle_rtcp(class.now, who(0), &[0x81, 206, 0, 9, 1], &mut class.out);
+    class.room.handle_rtcp(class.now, who(9), &[0x81], &mut class.out);
+    let mut stats = SfuStats::new();
+    class.room.add_stats(&mut stats);
+    assert_eq!(stats["rtcp_malformed"], 1);
+}

@@ -1,0 +1,241 @@
+//! No packet index is ever given out twice with different bytes, whatever happens.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use seodang_model::Source::{Camera, Microphone};
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A camera's packets move on by `skip`; some are left out, and some come later.
+    Picture {
+        number: usize,
+        back: u16,
+        skip: u16,
+        key: bool,
+    },
+    Sound {
+        number: usize,
+        skip: u16,
+        below: u8,
+    },
+    View {
+        number: usize,
+        shown: [usize; 2],
+    },
+    Nack {
+        number: usize,
+        slot: usize,
+        behind: u16,
+    },
+    Publish {
+        number: usize,
+        source: Source,
+    },
+    Unpublish {
+        number: usize,
+        source: Source,
+    },
+    /// The sender's count begins anew.
+    Restart {
+        number: usize,
+        jump: u32,
+    },
+    Reconnect {
+        number: usize,
+    },
+    Leave {
+        number: usize,
+    },
+    Wait {
+        ms: u64,
+    },
+}
+
+const PEOPLE: usize = 4;
+
+fn step() -> impl Strategy<Value = Step> {
+    let source = prop_oneof![Just(Camera), Just(Microphone)];
+    prop_oneof![
+        12 => (0..PEOPLE, 0u16..20, 1u16..4, prop::bool::weighted(0.2))
+            .prop_map(|(number, back, skip, key)| Step::Picture { number, back: back.saturating_sub(12), skip, key }),
+        6 => (0..PEOPLE, 1u16..4, 0u8..128).prop_map(|(number, skip, below)| Step::Sound { number, skip, below }),
+        3 => (0..PEOPLE, [0..PEOPLE, 0..PEOPLE]).prop_map(|(number, shown)| Step::View { number, shown }),
+        6 => (0..PEOPLE, 0usize..4, 0u16..30).prop_map(|(number, slot, behind)| Step::Nack { number, slot, behind }),
+        1 => (0..PEOPLE, source.clone()).prop_map(|(number, source)| Step::Publish { number, source }),
+        1 => (0..PEOPLE, source).prop_map(|(number, source)| Step::Unpublish { number, source }),
+        1 => (0..PEOPLE, 4000u32..60_000).prop_map(|(number, jump)| Step::Restart { number, jump }),
+        1 => (0..PEOPLE).prop_map(|number| Step::Reconnect { number }),
+        1 => (0..PEOPLE).prop_map(|number| Step::Leave { number }),
+        3 => (0u64..200).prop_map(|ms| Step::Wait { ms }),
+    ]
+}
+
+/// What every packet given out has to keep, under the keys of one connection.
+#[derive(Default)]
+struct Watch {
+    connections: [u32; PEOPLE],
+    seen: BTreeMap<(ParticipantId, u32, u32, u64), Vec<u8>>,
+    /// Highest index, its sender and timestamp, of each connection and SSRC.
+    newest: BTreeMap<(ParticipantId, u32, u32), (u64, u8, u32)>,
+    again: usize,
+    switches: usize,
+}
+
+impl Watch {
+    fn check(&mut self, given: &Given) {
+        let number = (0..PEOPLE)
+            .find(|number| who(*number) == given.to)
+            .expect("one of them");
+        let view = given.view();
+        let header = view.header;
+        let connection = self.connections[number];
+        assert_eq!(header.sequence_number, given.index as u16);
+        let before = self.seen.insert(
+            (given.to, connection, header.ssrc, given.index),
+            given.bytes.clone(),
+        );
+        if given.again {
+            self.again += 1;
+            assert!(
+                before.is_none_or(|before| before == given.bytes),
+                "another plaintext under one nonce"
+            );
+            return;
+        }
+        assert_eq!(before, None, "given out twice");
+        let payload = view.payload;
+        let video = header.payload_type == 120;
+        let sender = payload[payload.len() - 3];
+        let newest = self.newest.get(&(given.to, connection, header.ssrc)).copied();
+        match newest {
+            Some((index, ..)) if given.index < index => return,
+            Some((index, feeder, timestamp)) => {
+                assert!(
+                    header.timestamp.wrapping_sub(timestamp) < 0x8000_0000,
+                    "time goes back"
+                );
+                if feeder != sender && video {
+                    assert_eq!(index + 1, given.index, "a gap that cannot be repaired");
+                    assert_eq!(payload[5] & 1, 0, "a feed begins with a key frame");
+                    self.switches += 1;
+                }
+            }
+            None if video => assert_eq!(payload[5] & 1, 0, "a feed begins with a key frame"),
+            None => {}
+        }
+        self.newest.insert(
+            (given.to, connection, header.ssrc),
+            (given.index, sender, header.timestamp),
+        );
+    }
+}
+
+fn enter(class: &mut Class, number: usize) {
+    class.room.join(class.now, who(number), ALL, &mut class.out);
+    class.connect(number, 2, 2);
+    class.publish(number, Camera);
+    class.publish(number, Microphone);
+}
+
+fn run(steps: &[Step]) -> Watch {
+    let mut class = Class::empty();
+    let mut watch = Watch::default();
+    let mut pictures = [65_500u32; PEOPLE];
+    let mut sounds = [65_500u32; PEOPLE];
+    for number in 0..PEOPLE {
+        enter(&mut class, number);
+    }
+    for step in steps {
+        match step.clone() {
+            Step::Picture {
+                number,
+                back,
+                skip,
+                key,
+            } => {
+                pictures[number] += u32::from(skip);
+                class.send(
+                    number,
+                    &picture_of(number, pictures[number] - u32::from(back), key),
+                );
+            }
+            Step::Sound { number, skip, below } => {
+                sounds[number] += u32::from(skip);
+                class.send(number, &sound_of(number, Microphone, sounds[number], below));
+            }
+            Step::View { number, shown } => {
+                class.view(number, 1, &[(0, of(shown[0], Camera)), (1, of(shown[1], Camera))]);
+            }
+            Step::Nack { number, slot, behind } => {
+                let ssrc = slot_ssrc(number, slot);
+                let newest = watch.newest.get(&(who(number), watch.connections[number], ssrc));
+                let sequence_number = newest.map_or(0, |(index, ..)| *index as u16).wrapping_sub(behind);
+                class.rtcp(number, |writer| {
+                    writer.nack(1, ssrc, [sequence_number].into_iter())
+                });
+            }
+            Step::Publish { number, source } => class.publish(number, source),
+            Step::Unpublish { number, source } => class.unpublish(number, source),
+            Step::Restart { number, jump } => pictures[number] += jump,
+            Step::Reconnect { number } => {
+                watch.connections[number] += 1;
+                class.connect(number, 2, 2);
+            }
+            Step::Leave { number } => {
+                class.room.leave(class.now, who(number), &mut class.out);
+                watch.connections[number] += 1;
+                enter(&mut class, number);
+            }
+            Step::Wait { ms } => class.wait(ms),
+        }
+        for given in std::mem::take(&mut class.out.rtp) {
+            watch.check(&given);
+        }
+        class.forget();
+    }
+    watch
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_index_is_given_out_twice_with_different_bytes(steps in proptest::collection::vec(step(), 1..400)) {
+        run(&steps);
+    }
+}
+
+#[test]
+fn the_watch_sees_resends_and_switches() {
+    let mut steps = Vec::new();
+    for round in 0..100 {
+        for number in 0..PEOPLE {
+            steps.push(Step::Picture {
+                number,
+                back: 0,
+                skip: 1,
+                key: round % 5 == 0,
+            });
+        }
+        steps.push(Step::View {
+            number: 0,
+            shown: [round % 3 + 1, 2],
+        });
+        steps.push(Step::Nack {
+            number: 0,
+            slot: 0,
+            behind: 1,
+        });
+        steps.push(Step::Wait { ms: 33 });
+    }
+    let watch = run(&steps);
+    assert!(
+        watch.again > 20 && watch.switches > 10,
+        "{} {}",
+        watch.again,
+        watch.switches
+    );
+}

@@ -1,0 +1,120 @@
+//! Writes the answer.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use seodang_model::MediaKind;
+
+use super::offer::{LineUse, ReadOffer};
+use crate::transport::dtls::Fingerprint;
+use crate::transport::ice::Credentials;
+
+/// What the answer is made of beside the offer.
+pub(crate) struct AnswerLines<'a> {
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) fingerprint: &'a Fingerprint,
+    pub(crate) candidates: &'a [SocketAddr],
+    /// The SSRC of each slot, by its place in the message.
+    pub(crate) slot_ssrcs: &'a [u32],
+}
+
+/// The answer to a read offer: sources are received, slots are sent, everything else is inactive.
+pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String {
+    let bundled: Vec<&str> = offer
+        .lines
+        .iter()
+        .filter(|line| line.codec.is_some())
+        .map(|line| line.mid.as_str())
+        .collect();
+    let mut text = String::from("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
+    let mut write = |line: std::fmt::Arguments<'_>| {
+        text.write_fmt(line)
+            .and_then(|()| text.write_str("\r\n"))
+            .expect("writing to a string does not fail");
+    };
+    write(format_args!("a=group:BUNDLE {}", bundled.join(" ")));
+    write(format_args!("a=msid-semantic: WMS *"));
+    let digits: Vec<String> = with
+        .fingerprint
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    let digits = digits.join(":");
+    for line in &offer.lines {
+        let media = if line.kind == MediaKind::Video {
+            "video"
+        } else {
+            "audio"
+        };
+        let Some(codec) = line.codec else {
+            write(format_args!("m={media} 0 UDP/TLS/RTP/SAVPF 0"));
+            write(format_args!("c=IN IP4 0.0.0.0"));
+            write(format_args!("a=mid:{}", line.mid));
+            write(format_args!("a=inactive"));
+            continue;
+        };
+        let pt = codec.payload_type;
+        write(format_args!("m={media} 9 UDP/TLS/RTP/SAVPF {pt}"));
+        write(format_args!("c=IN IP4 0.0.0.0"));
+        write(format_args!("a=mid:{}", line.mid));
+        write(format_args!("a=ice-ufrag:{}", with.credentials.ufrag));
+        write(format_args!("a=ice-pwd:{}", with.credentials.password));
+        write(format_args!("a=fingerprint:sha-256 {digits}"));
+        write(format_args!("a=setup:passive"));
+        write(format_args!("a=rtcp-mux"));
+        write(format_args!("a=rtcp-rsize"));
+        match line.kind {
+            MediaKind::Video => {
+                write(format_args!("a=rtpmap:{pt} VP8/90000"));
+                for feedback in ["nack", "nack pli", "ccm fir", "goog-remb"] {
+                    if feedback != "nack" || codec.nack {
+                        write(format_args!("a=rtcp-fb:{pt} {feedback}"));
+                    }
+                }
+            }
+            MediaKind::Audio => {
+                write(format_args!("a=rtpmap:{pt} opus/48000/2"));
+                write(format_args!("a=fmtp:{pt} minptime=10;useinbandfec=1"));
+                if codec.nack {
+                    write(format_args!("a=rtcp-fb:{pt} nack"));
+                }
+            }
+        }
+        match line.used {
+            LineUse::Source(_) => {
+                if let Some(id) = line.extensions.mid {
+                    write(format_args!("a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:mid"));
+                }
+                if let Some(id) = line
+                    .extensions
+                    .audio_level
+                    .filter(|_| line.kind == MediaKind::Audio)
+                {
+                    write(format_args!(
+                        "a=extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+                    ));
+                }
+                write(format_args!("a=recvonly"));
+            }
+            LineUse::Slot(place) => {
+                let ssrc = with.slot_ssrcs.get(place).copied().unwrap_or_default();
+                write(format_args!("a=sendonly"));
+                write(format_args!("a=msid:slot-{mid} track-{mid}", mid = line.mid));
+                write(format_args!("a=ssrc:{ssrc} cname:seodang"));
+            }
+            LineUse::Nothing => write(format_args!("a=inactive")),
+        }
+        for (place, candidate) in with.candidates.iter().enumerate() {
+            // RFC 8445 section 5.1.2.1: type preference of hosts, then ours in order, component 1.
+            let priority = 126_u32 << 24 | (65_535 - place.min(60_000) as u32) << 8 | 255;
+            write(format_args!(
+                "a=candidate:{} 1 udp {priority} {} {} typ host",
+                place + 1,
+                candidate.ip(),
+                candidate.port()
+            ));
+        }
+        write(format_args!("a=end-of-candidates"));
+    }
+    text
+}

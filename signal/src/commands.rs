@@ -1,0 +1,101 @@
+//! The command line; every key of the configuration is also a flag.
+
+pub(crate) mod doctor;
+pub(crate) mod serve;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use seodang_signal::config::{Config, Sources, read_file};
+
+/// The whole command line.
+pub(crate) fn cli() -> Command {
+    Command::new("seodang")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Live classes in the browser, recorded for every participant who agrees")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(with_settings(Command::new("serve").about(
+            "Serve classes until SIGTERM or Ctrl-C; a second signal ends at once",
+        )))
+        .subcommand(with_settings(Command::new("doctor").about(
+            "Say what is missing or wrong for `serve` with the same settings, and how to mend it",
+        )))
+}
+
+/// The configuration a command runs with: defaults, `--config`, environment, flags.
+pub(crate) fn config(matches: &ArgMatches) -> anyhow::Result<Config> {
+    let file = matches
+        .get_one::<PathBuf>("config")
+        .map(|path: &PathBuf| read_file(Path::new(path)))
+        .transpose()?;
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect();
+    let flags = Config::SETTINGS
+        .iter()
+        .filter_map(|setting| {
+            Some((
+                setting.name.to_owned(),
+                matches.get_one::<String>(setting.name)?.clone(),
+            ))
+        })
+        .collect();
+    let config = Config::from_sources(&Sources {
+        file,
+        environment,
+        flags,
+    })
+    .context("configuration")?;
+    Ok(config)
+}
+
+fn with_settings(command: Command) -> Command {
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("Configuration file (TOML); seodang.sample.toml lists every key");
+    Config::SETTINGS
+        .iter()
+        .fold(command.arg(file), |command, setting| {
+            let flag = Arg::new(setting.name)
+                .long(setting.name.replace('_', "-"))
+                .help(setting.help.trim())
+                .action(ArgAction::Set);
+            command.arg(if setting.is_switch {
+                flag.value_name("BOOL")
+                    .num_args(0..=1)
+                    .require_equals(true)
+                    .default_missing_value("true")
+            } else {
+                flag.value_name(setting.name.rsplit('_').next().unwrap_or("value").to_uppercase())
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_flags_win() {
+        cli().debug_assert();
+        let matches = cli()
+            .try_get_matches_from([
+                "seodang",
+                "serve",
+                "--data",
+                "/tmp/x",
+                "--lan",
+                "--media-port=9000",
+            ])
+            .expect("known flags");
+        let config = config(matches.subcommand().expect("a command").1).expect("a configuration");
+        assert_eq!(
+            (config.data, config.lan, config.media_port),
+            (PathBuf::from("/tmp/x"), true, 9_000)
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! Precedence, refusals, and the sample file.
+
+use super::*;
+
+const SAMPLE: &str = include_str!("../../../seodang.sample.toml");
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn of_file(text: &str) -> Result<Config, ConfigError> {
+    Config::from_sources(&Sources {
+        file: Some(text.to_owned()),
+        ..Sources::default()
+    })
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let file = "workers = 2\nroom_capacity = 20\nseat_grace_s = 5\n";
+    let config = Config::from_sources(&Sources {
+        file: Some(file.to_owned()),
+        environment: pairs(&[
+            ("SEODANG_ROOM_CAPACITY", "21"),
+            ("SEODANG_SEAT_GRACE_S", "6"),
+            ("HOME", "/x"),
+        ]),
+        flags: pairs(&[("seat_grace_s", "7")]),
+    })
+    .expect("a configuration");
+    assert_eq!(
+        (config.workers, config.room_capacity, config.seat_grace_s),
+        (2, 21, 7)
+    );
+    assert_eq!(config.capture_period_s, Config::default().capture_period_s);
+}
+
+#[test]
+fn unknown_keys_are_refused_wherever_they_come_from() {
+    assert!(matches!(of_file("room_capcity = 20"), Err(ConfigError::File(_))));
+    assert!(matches!(of_file("[listen]\nport = 1"), Err(ConfigError::File(_))));
+    for variable in ["SEODANG_ROOM_CAPCITY", "SEODANG_", "SEODANG_room_capacity"] {
+        let sources = Sources {
+            environment: pairs(&[(variable, "20")]),
+            ..Sources::default()
+        };
+        assert!(
+            matches!(
+                Config::from_sources(&sources),
+                Err(ConfigError::UnknownVariable(_))
+            ),
+            "{variable}"
+        );
+    }
+    let sources = Sources {
+        flags: pairs(&[("nothing", "1")]),
+        ..Sources::default()
+    };
+    assert!(matches!(
+        Config::from_sources(&sources),
+        Err(ConfigError::UnknownFlag(_))
+    ));
+}
+
+#[test]
+fn wrong_values_are_refused_with_their_key() {
+    for (variable, value) in [
+        ("SEODANG_LISTEN", "localhost"),
+        ("SEODANG_LAN", "yes"),
+        ("SEODANG_WORKERS", "0"),
+        ("SEODANG_WORKERS", "65"),
+        ("SEODANG_ROOM_CAPACITY", "-1"),
+        ("SEODANG_MEDIA_PORT", "70000"),
+        ("SEODANG_MEDIA_ADDRESSES", "10.0.0.1,x"),
+        ("SEODANG_TIME_ZONE", "Mars/Base"),
+        ("SEODANG_LOG_FORMAT", "xml"),
+        ("SEODANG_PUBLIC_URL", "class.example.org"),
+        ("SEODANG_PUBLIC_URL", "https://class.example.org/path"),
+        ("SEODANG_PUBLIC_URL", "https://class.example.org/"),
+        ("SEODANG_PUBLIC_URL", "ftp://class.example.org"),
+        ("SEODANG_TLS_KEY", "only-the-key.pem"),
+        ("SEODANG_METRICS_TOKEN", ""),
+    ] {
+        let sources = Sources {
+            environment: pairs(&[(variable, value)]),
+            ..Sources::default()
+        };
+        let error = Config::from_sources(&sources).expect_err(variable);
+        assert!(
+            matches!(error, ConfigError::Value { .. }),
+            "{variable}={value}: {error}"
+        );
+    }
+    assert!(of_file("media_port = 65530\nworkers = 10").is_err());
+}
+
+#[test]
+fn plain_http_beyond_loopback_is_refused_without_the_flag() {
+    for listen in ["0.0.0.0:8080", "192.0.2.1:80", "[::]:8080"] {
+        let file = format!("listen = {listen:?}");
+        assert!(
+            matches!(of_file(&file), Err(ConfigError::PlainBeyondLoopback(_))),
+            "{listen}"
+        );
+        for more in [
+            "insecure_http = true",
+            "lan = true",
+            "tls_certificate = \"c\"\ntls_key = \"k\"",
+        ] {
+            assert!(of_file(&format!("{file}\n{more}")).is_ok(), "{listen} {more}");
+        }
+    }
+    assert!(of_file("listen = \"[::1]:8080\"").is_ok());
+}
+
+#[test]
+fn lan_listens_on_all_addresses_over_tls() {
+    let config = of_file("lan = true").expect("a configuration");
+    assert!(config.is_tls());
+    assert_eq!(config.bind_address().to_string(), "0.0.0.0:8080");
+    let config = of_file("lan = true\nlisten = \"192.0.2.1:9000\"").expect("a configuration");
+    assert_eq!(config.bind_address().to_string(), "192.0.2.1:9000");
+}
+
+#[test]
+fn secrets_are_redacted() {
+    let config = of_file("metrics_token = \"hush\"").expect("a configuration");
+    assert!(!format!("{config:?}").contains("hush"));
+    // Nor does an error repeat the line it found wrong.
+    let error = of_file("metrics_token = [\"hush\"]").expect_err("no text");
+    assert!(!format!("{error:?}").contains("hush"));
+}
+
+#[test]
+fn the_sample_file_holds_every_key_with_its_default() {
+    assert_eq!(of_file(SAMPLE).expect("the sample is valid"), Config::default());
+    // Keys without a default stand behind `# `; those with one are set.
+    let mut seen = Vec::new();
+    for line in SAMPLE.lines() {
+        if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")
+            && key
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        {
+            seen.push(key);
+        }
+    }
+    let keys: Vec<_> = Config::SETTINGS.iter().map(|setting| setting.name).collect();
+    assert_eq!(seen, keys);
+    let uncommented: String = SAMPLE
+        .lines()
+        .map(|line| {
+            if line.contains(" = ") {
+                line.trim_start_matches("# ")
+            } else {
+                ""
+            }
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    of_file(&uncommented).expect("the examples are valid too");
+    for setting in Config::SETTINGS {
+        let first_words: Vec<_> = setting.help.split_whitespace().take(4).collect();
+        let sample: String = SAMPLE.replace("# ", "");
+        let sample: Vec<_> = sample.split_whitespace().collect();
+        assert!(
+            sample.windows(4).any(|words| words == first_words),
+            "{} is described",
+            setting.name
+        );
+    }
+}

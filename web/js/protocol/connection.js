@@ -1,0 +1,162 @@
+// The media connection: one RTCPeerConnection, one offer, and slots that the server feeds.
+
+import { withOpusNack } from "./sdp.js";
+
+/** @import { OfferMessage, Source } from "./messages.js" */
+
+/** Video slots for a page of tiles. */
+export const PAGE_SLOTS = 6;
+/** Video slots for shared screens. */
+export const SCREEN_SLOTS = 2;
+/** Audio slots: five voices and the sound of a screen. */
+const AUDIO_SLOTS = 6;
+
+/** Sending lines in the order of the offer, with the most bits per second each may take; voice keeps the browser's own choice. */
+const SENDING = /** @type {const} */ ([
+  { source: "camera", kind: "video", maxBitrate: 1_200_000 },
+  { source: "microphone", kind: "audio", maxBitrate: undefined },
+  { source: "screen", kind: "video", maxBitrate: 2_500_000 },
+  { source: "screen_audio", kind: "audio", maxBitrate: 96_000 },
+]);
+
+/**
+ * Which receiving line is for what, by mid.
+ *
+ * @typedef {object} SlotMids
+ * @property {string[]} page
+ * @property {string} spotlight
+ * @property {string[]} screens
+ * @property {string[]} audio
+ */
+
+/**
+ * One connection for life. Sources are put in and taken out with `replace`; nothing is ever negotiated again.
+ * A lost connection is not repaired: close it and make another with the next number.
+ */
+export class Connection {
+  /**
+   * @param {number} number counted up with every connection of a seat
+   * @param {(state: RTCPeerConnectionState) => void} onState
+   */
+  constructor(number, onState) {
+    this.number = number;
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.peer = peer;
+    /** @type {Map<Source, RTCRtpTransceiver>} */
+    this.senders = new Map();
+    /** @type {Map<string, RTCRtpTransceiver>} by mid, once offered */
+    this.receivers = new Map();
+    /** @type {SlotMids} */
+    this.slots = { page: [], spotlight: "", screens: [], audio: [] };
+    for (const { source, kind, maxBitrate } of SENDING) {
+      const sendEncodings = maxBitrate === undefined ? undefined : [{ maxBitrate }];
+      this.senders.set(source, peer.addTransceiver(kind, { direction: "sendonly", sendEncodings }));
+    }
+    /** @type {RTCRtpTransceiver[]} */
+    this.videoSlots = [];
+    /** @type {RTCRtpTransceiver[]} */
+    this.audioSlots = [];
+    for (let i = 0; i < PAGE_SLOTS + 1 + SCREEN_SLOTS; i += 1) {
+      this.videoSlots.push(peer.addTransceiver("video", { direction: "recvonly" }));
+    }
+    for (let i = 0; i < AUDIO_SLOTS; i += 1) {
+      this.audioSlots.push(peer.addTransceiver("audio", { direction: "recvonly" }));
+    }
+    for (const transceiver of peer.getTransceivers()) preferOurCodecs(transceiver);
+    peer.onconnectionstatechange = () => onState(peer.connectionState);
+  }
+
+  /**
+   * Makes the offer; call once.
+   *
+   * @returns {Promise<OfferMessage>}
+   */
+  async offer() {
+    const offer = await this.peer.createOffer();
+    const sdp = withOpusNack(offer.sdp ?? "");
+    try {
+      await this.peer.setLocalDescription({ type: "offer", sdp });
+    } catch {
+      // A browser that refuses a changed offer goes without retransmission of voice.
+      await this.peer.setLocalDescription(offer);
+    }
+    /** @type {Record<string, Source>} */
+    const sources = {};
+    for (const [source, transceiver] of this.senders) sources[midOf(transceiver)] = source;
+    for (const transceiver of [...this.videoSlots, ...this.audioSlots]) {
+      this.receivers.set(midOf(transceiver), transceiver);
+    }
+    const video = this.videoSlots.map(midOf);
+    const audio = this.audioSlots.map(midOf);
+    this.slots = {
+      page: video.slice(0, PAGE_SLOTS),
+      spotlight: video[PAGE_SLOTS],
+      screens: video.slice(PAGE_SLOTS + 1),
+      audio,
+    };
+    return {
+      type: "offer",
+      connection: this.number,
+      sdp: this.peer.localDescription?.sdp ?? sdp,
+      sources,
+      slots: [...video, ...audio],
+    };
+  }
+
+  /**
+   * Takes the server's answer.
+   *
+   * @param {string} sdp
+   */
+  async accept(sdp) {
+    if (this.peer.signalingState !== "have-local-offer") return;
+    await this.peer.setRemoteDescription({ type: "answer", sdp });
+  }
+
+  /**
+   * Puts a track on a sending line, or takes it off.
+   *
+   * @param {Source} source
+   * @param {MediaStreamTrack | null} track
+   */
+  async replace(source, track) {
+    if (this.peer.signalingState === "closed") return;
+    await this.senders.get(source)?.sender.replaceTrack(track);
+  }
+
+  /**
+   * The track of a slot; it exists from the start and keeps its identity whatever the server feeds.
+   *
+   * @param {string} mid
+   * @returns {MediaStreamTrack | undefined}
+   */
+  track(mid) {
+    return this.receivers.get(mid)?.receiver.track;
+  }
+
+  /** Ends it; tracks put in stay with their owner. */
+  close() {
+    this.peer.onconnectionstatechange = null;
+    this.peer.close();
+  }
+}
+
+/**
+ * VP8 with its retransmission, and Opus: the server speaks nothing else, and the offer shrinks by more than half.
+ *
+ * @param {RTCRtpTransceiver} transceiver
+ */
+function preferOurCodecs(transceiver) {
+  const kind = transceiver.receiver.track.kind;
+  const ours = kind === "video" ? ["video/vp8", "video/rtx"] : ["audio/opus"];
+  const codecs = RTCRtpReceiver.getCapabilities?.(kind)?.codecs.filter((codec) => ours.includes(codec.mimeType.toLowerCase()));
+  if (codecs?.length) transceiver.setCodecPreferences?.(codecs);
+}
+
+/**
+ * @param {RTCRtpTransceiver} transceiver
+ * @returns {string}
+ */
+function midOf(transceiver) {
+  return transceiver.mid ?? "";
+}

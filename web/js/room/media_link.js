@@ -1,0 +1,211 @@
+// Keeps one media connection alive: makes it, offers, replaces it when it is lost, and says what the slots shall carry.
+
+import { Connection, summarise } from "../protocol.js";
+
+/** @import { ClientMessage, SlotInfo, Source, ViewSlot } from "../protocol/messages.js" */
+/** @import { StatsSummary } from "../protocol/stats.js" */
+/** @import { SlotMids } from "../protocol/connection.js" */
+
+/** A connection that is interrupted for this long is replaced, in milliseconds. */
+const REPLACE_AFTER_MS = 4_000;
+/** A connection that has not come up by then is replaced, in milliseconds. */
+const CONNECT_WITHIN_MS = 12_000;
+/** The server takes two offers a second; this stays below, in milliseconds. Doubled with each connection that failed. */
+const BETWEEN_OFFERS_MS = 800;
+/** Doublings of that time at most. */
+const MOST_DOUBLINGS = 4;
+/** Changes within this time go out as one `view`, in milliseconds. */
+const VIEW_DELAY_MS = 30;
+
+/** @typedef {"connecting" | "connected" | "lost"} MediaLinkState */
+
+/**
+ * @typedef {object} MediaLinkEvents
+ * @property {(message: ClientMessage) => boolean} send
+ * @property {() => ReadonlyMap<Source, MediaStreamTrack>} tracks what shall be sent
+ * @property {(mids: SlotMids, previous: ViewSlot[]) => ViewSlot[]} plan what the slots shall carry
+ * @property {() => boolean} allowed whether an offer makes sense at the moment
+ * @property {() => void} changed state or slots
+ * @property {(number: number) => void} numbered a connection got this number
+ */
+
+export class MediaLink {
+  /**
+   * @param {number} number of the last connection of this seat
+   * @param {MediaLinkEvents} events
+   */
+  constructor(number, events) {
+    this.number = number;
+    this.events = events;
+    /** @type {MediaLinkState} */
+    this.state = "connecting";
+    /** @type {Connection | null} */
+    this.connection = null;
+    this.answered = false;
+    /** @type {Map<string, SlotInfo>} what the server says the slots carry */
+    this.slots = new Map();
+    /** @type {ViewSlot[]} the newest plan */
+    this.view = [];
+    this.generation = 0;
+    /** Whether the server has `view` as it stands. */
+    this.viewTold = false;
+    /** Connections that never came up in a row. */
+    this.failures = 0;
+    this.lastOfferAt = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.watch = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.viewTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.offerTimer = undefined;
+  }
+
+  /** Whether media flows or is about to. */
+  get alive() {
+    const state = this.connection?.peer.connectionState;
+    return this.answered && (state === "connected" || state === "connecting" || state === "new");
+  }
+
+  /** Makes a fresh connection in place of the present one, at once or as soon as the server takes another offer. */
+  connect() {
+    clearTimeout(this.offerTimer);
+    const between = BETWEEN_OFFERS_MS * 2 ** Math.min(this.failures, MOST_DOUBLINGS);
+    const wait = Math.max(0, this.lastOfferAt + between - Date.now());
+    this.offerTimer = setTimeout(() => void this.#connect(), wait);
+  }
+
+  async #connect() {
+    if (!this.events.allowed()) return;
+    this.#drop();
+    this.lastOfferAt = Date.now();
+    this.number += 1;
+    this.events.numbered(this.number);
+    const connection = new Connection(this.number, (state) => this.#handleState(connection, state));
+    this.connection = connection;
+    this.#become("connecting");
+    this.watch = setTimeout(() => this.#failed(), CONNECT_WITHIN_MS);
+    for (const [source, track] of this.events.tracks()) await connection.replace(source, track);
+    const offer = await connection.offer();
+    if (connection === this.connection) this.events.send(offer);
+    this.events.changed();
+  }
+
+  /**
+   * @param {number} number
+   * @param {string} sdp
+   */
+  async accept(number, sdp) {
+    const connection = this.connection;
+    if (!connection || connection.number !== number) return;
+    await connection.accept(sdp);
+    if (connection !== this.connection) return;
+    this.answered = true;
+    for (const source of this.events.tracks().keys()) this.events.send({ type: "publish", source });
+    this.repeatView();
+  }
+
+  /**
+   * @param {Source} source
+   * @param {MediaStreamTrack} track
+   */
+  async publish(source, track) {
+    // Said first: packets of a source that is not published are dropped, and with them the first key frame.
+    if (this.answered) this.events.send({ type: "publish", source });
+    await this.connection?.replace(source, track);
+  }
+
+  /** @param {Source} source */
+  async unpublish(source) {
+    this.events.send({ type: "unpublish", source });
+    await this.connection?.replace(source, null);
+  }
+
+  /** Thinks again about what the slots shall carry, and tells the server when that changed. */
+  planView() {
+    clearTimeout(this.viewTimer);
+    this.viewTimer = setTimeout(() => {
+      if (!this.connection || !this.answered) return;
+      const view = this.events.plan(this.connection.slots, this.view);
+      if (this.viewTold && JSON.stringify(view) === JSON.stringify(this.view)) return;
+      this.view = view;
+      this.generation += 1;
+      this.viewTold = this.events.send({ type: "view", generation: this.generation, slots: view });
+    }, VIEW_DELAY_MS);
+  }
+
+  /** @param {SlotInfo[]} slots */
+  handleSlots(slots) {
+    this.slots = new Map(slots.map((slot) => [slot.mid, slot]));
+    this.events.changed();
+  }
+
+  /** The socket or the connection is new: the server may not have got the last view. */
+  repeatView() {
+    this.viewTold = false;
+    this.planView();
+  }
+
+  /** @returns {Promise<StatsSummary | null>} */
+  async stats() {
+    return this.connection ? summarise(this.connection, this.slots) : null;
+  }
+
+  /** Ends it for good. */
+  close() {
+    clearTimeout(this.offerTimer);
+    this.#drop();
+    this.connection = null;
+    this.#become("connecting");
+  }
+
+  #drop() {
+    clearTimeout(this.watch);
+    clearTimeout(this.viewTimer);
+    this.answered = false;
+    this.view = [];
+    this.slots = new Map();
+    this.connection?.close();
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {RTCPeerConnectionState} state
+   */
+  #handleState(connection, state) {
+    if (connection !== this.connection) return;
+    if (state === "connected") {
+      clearTimeout(this.watch);
+      this.failures = 0;
+      this.#become("connected");
+    } else if (state === "disconnected") {
+      clearTimeout(this.watch);
+      this.watch = setTimeout(() => this.#failed(), REPLACE_AFTER_MS);
+      this.#become("lost");
+    } else if (state === "failed") {
+      this.#failed();
+    }
+  }
+
+  /** The server knows nothing of the connection any more. An offer that waits for its answer tells it already. */
+  handleReoffer() {
+    if (this.answered) this.connect();
+  }
+
+  /** The server could not answer the offer. */
+  refused() {
+    this.#failed();
+  }
+
+  #failed() {
+    this.failures += 1;
+    this.#become("lost");
+    this.connect();
+  }
+
+  /** @param {MediaLinkState} state */
+  #become(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.events.changed();
+  }
+}

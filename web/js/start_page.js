@@ -1,0 +1,5 @@
+// `/`.
+
+import { startPage } from "./view/start.js";
+
+startPage(document.body);
