@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::server::Peer;
 use crate::store::{RoomRecord, Store, StoreError};
 use seodang_model::protocol::ErrorCode;
+use seodang_sfu::SfuHandle;
 
 /// What the routes share; cloning is cheap.
 #[derive(Clone)]
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
     pub(crate) hub: Hub,
+    pub(crate) sfu: SfuHandle,
     pub(crate) downloads: Downloads,
     /// Whether every GStreamer element was found at the start.
     pub(crate) elements: bool,

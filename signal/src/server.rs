@@ -1,7 +1,8 @@
 //! Starts and stops everything, in this order.
 //!
-//! Start: data folder (and its lock), database, media ports, hub, pages and API. Stop: no new connection, everybody is
-//! told, media, requests under way finish, database, data folder free. Tests and the program call the same [`start`].
+//! Start: data folder (and its lock), database, TCP port, media workers, rooms and lessons, pages and API. Stop: no new
+//! connection, everybody is told, requests under way finish, media workers, database, data folder free. Tests and the
+//! program call the same [`start`].
 
 mod accept;
 mod stall;
@@ -20,14 +21,15 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use warp::reply::Response;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::data::{DataError, DataFolder};
 use crate::elements;
+use crate::erasure;
 use crate::error::ApiError;
 use crate::files::Downloads;
 use crate::hub::{Hub, HubConfig, HubParts};
 use crate::metrics::{Metrics, Route};
-use crate::mirror::Mirror;
+use crate::mirror::{Keeping, KeepingConfig, Mirror};
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
@@ -53,9 +55,15 @@ pub enum StartError {
     /// The database cannot be opened.
     #[error("database")]
     Store(#[from] StoreError),
-    /// The media ports cannot be opened.
+    /// The media workers cannot start.
     #[error("media")]
     Media(#[from] SfuError),
+    /// The threads that keep a class cannot be started.
+    #[error("threads for recordings")]
+    Keeping(#[source] std::io::Error),
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -111,24 +119,30 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
 
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
-    let (media, sfu, sfu_events) = Sfu::start(SfuConfig {
-        bind: config.media_bind,
-        port: config.media_port,
-        workers: config.workers,
-        candidates: config.media_addresses.clone(),
-        publisher_bitrate_bps: config.media_bitrate_bps,
-    })?;
+    let (media, sfu, sfu_events) = Sfu::start(media_config(&config))?;
     let ends = Mirror::ends();
     let parts = HubParts {
         store: store.clone(),
-        sfu,
+        sfu: sfu.clone(),
         sfu_events,
         mirror: ends.mirror,
         mirror_reports: ends.reports,
     };
+    let keep = Duration::from_secs(3_600 * u64::from(config.discarded_keep_hours));
+    let keeping = KeepingConfig {
+        recordings: config.recordings_folder(),
+        captures: config.captures_folder(),
+        capture_period: Duration::from_secs(u64::from(config.capture_period_s)),
+        jpeg_quality: config.capture_quality,
+        time_zone: config.zone()?,
+        discarded_keep: keep,
+    };
+    let keeping = Keeping::start(&keeping, store.clone(), sfu.clone(), ends.commands, ends.reporter)
+        .map_err(StartError::Keeping)?;
     let hub = Hub::start(parts, HubConfig::of(&config)).await?;
     let app = App {
         hub: hub.clone(),
+        sfu,
         store: store.clone(),
         downloads: Downloads::default(),
         config: config.clone(),
@@ -150,6 +164,12 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         hard_stop: hard_stop.clone(),
     };
     let front = tokio::spawn(front.run());
+    let erasing = tokio::spawn(erasure::run(
+        store.clone(),
+        config.recordings_folder(),
+        keep,
+        stop.clone(),
+    ));
     let urls = urls(&config, address);
     tracing::info!(%address, tls = identity.is_some(), "serving");
 
@@ -158,15 +178,20 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         tracing::info!("stopping");
         stop.cancel();
         hub.shutdown().await;
-        // Joining its threads takes milliseconds, yet not on the runtime.
-        if tokio::task::spawn_blocking(|| media.shutdown()).await.is_err() {
-            tracing::error!("the media did not stop cleanly");
-        }
+        keeping.shutdown().await;
         let mut front = front;
         if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
             hard_stop.cancel();
             let _ = front.await;
         }
+        // Its threads are joined, which blocks for some milliseconds.
+        if tokio::task::spawn_blocking(move || media.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::error!("a media worker ended with a fault");
+        }
+        let _ = erasing.await;
         store.close().await;
         drop(data);
         tracing::info!("stopped");
@@ -255,6 +280,16 @@ impl Answer for Routes {
         );
         self.metrics.answered(route, response.status().as_u16());
         response
+    }
+}
+
+fn media_config(config: &Config) -> SfuConfig {
+    SfuConfig {
+        bind: config.media_bind,
+        port: config.media_port,
+        workers: config.workers,
+        candidates: config.media_addresses.clone(),
+        publisher_bitrate_bps: config.media_bitrate_bps,
     }
 }
 

@@ -16,8 +16,8 @@ use seodang_recorder::{FileState, GapReason, RecorderConfig, recover};
 use seodang_rtp::Frame;
 
 use crate::PATIENCE;
-use crate::class::{Class, arriving, both_sending, play, s};
-use crate::media::{camera, interleaved, later, microphone, video};
+use crate::class::{Class, arriving, both_sending, camera, later, play, s};
+use crate::media::{interleaved, microphone, video};
 use crate::probe::{decode, probe};
 
 /// What a crash may take of each track.

@@ -12,8 +12,8 @@ use seodang_model::RecordingKind;
 use seodang_recorder::{ChatLine, FileState, GapReason, PartState, Recorder, RecorderConfig, finish_lesson};
 
 use crate::PATIENCE;
-use crate::class::{Class, Event, STARTED_AT, arriving, both_sending, participant, play, s};
-use crate::media::{camera, later, microphone, video};
+use crate::class::{Class, Event, STARTED_AT, arriving, both_sending, camera, later, participant, play, s};
+use crate::media::{microphone, video};
 use crate::probe::{decode, luma, pictures, probe};
 
 #[test]

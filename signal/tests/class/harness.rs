@@ -197,9 +197,10 @@ impl House {
             );
         }
         match within(tokio_tungstenite::connect_async(request)).await {
-            Ok((stream, _)) => Ok(Socket { stream }),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("{error}"),
+            outcome => Ok(Socket {
+                stream: outcome.expect("an upgrade or a refusal").0,
+            }),
         }
     }
 
@@ -244,11 +245,16 @@ impl Socket {
     pub(crate) async fn next_any(&mut self) -> Value {
         within(async {
             loop {
-                match self.stream.next().await {
-                    Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).expect("json"),
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    other => panic!("instead of a message: {other:?}"),
+                let message = self
+                    .stream
+                    .next()
+                    .await
+                    .expect("an open socket")
+                    .expect("a message");
+                if let Message::Text(text) = &message {
+                    return serde_json::from_str(text).expect("json");
                 }
+                assert!(!message.is_close(), "closed instead of a message");
             }
         })
         .await
@@ -268,10 +274,14 @@ impl Socket {
     pub(crate) async fn close_code(&mut self) -> u16 {
         within(async {
             loop {
-                match self.stream.next().await {
-                    Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
-                    Some(Ok(_)) => {}
-                    other => panic!("instead of a close frame: {other:?}"),
+                let message = self
+                    .stream
+                    .next()
+                    .await
+                    .expect("a close frame")
+                    .expect("a close frame");
+                if let Message::Close(frame) = message {
+                    return frame.expect("a code").code.into();
                 }
             }
         })
