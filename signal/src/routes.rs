@@ -23,6 +23,7 @@ use crate::error::{self, ApiError};
 use crate::files::Downloads;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::mirror::Overload;
 use crate::server::Peer;
 use crate::store::{RoomRecord, Store, StoreError};
 use seodang_model::protocol::ErrorCode;
@@ -37,6 +38,8 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     pub(crate) sfu: SfuHandle,
     pub(crate) downloads: Downloads,
+    /// What could not be kept for want of time.
+    pub(crate) overload: Arc<Overload>,
     /// Whether every GStreamer element was found at the start.
     pub(crate) elements: bool,
     /// Cancelled when the server begins to stop.

@@ -1,5 +1,6 @@
 //! Probes for whoever watches the server, and its counters.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use warp::Filter;
@@ -73,7 +74,18 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
         .await
         .unwrap_or_default();
     for (name, count) in stats {
-        counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count);
+        match name {
+            // How many there are, not how many there were.
+            "rooms" | "connections" => gauge_line(&mut text, &format!("seodang_sfu_{name}"), count),
+            _ => counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count),
+        }
+    }
+    for (kind, count) in [
+        ("video", &app.overload.video_packets),
+        ("audio", &app.overload.audio_packets),
+    ] {
+        let name = format!("seodang_mirror_dropped_{kind}_packets_total");
+        counter_line(&mut text, &name, count.load(Ordering::Relaxed));
     }
     if let Ok(space) = disk::space(&app.config.data) {
         gauge_line(&mut text, "seodang_disk_free_bytes", space.free_bytes);
