@@ -11,7 +11,7 @@ mod person;
 mod plan;
 mod sink;
 
-pub use books::recover_recordings;
+pub use books::{Recovered, recover_recordings};
 pub use keeping::{Keeping, KeepingConfig};
 pub(crate) use sink::Overload;
 

@@ -29,12 +29,13 @@ use crate::error::ApiError;
 use crate::files::Downloads;
 use crate::hub::{Hub, HubConfig, HubParts};
 use crate::metrics::{Metrics, Route};
-use crate::mirror::{Keeping, KeepingConfig, Mirror};
+use crate::mirror::{Keeping, KeepingConfig, Mirror, Recovered, recover_recordings};
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
 use accept::{Answer, Front, Limits};
 use seodang_model::protocol::ErrorCode;
+use seodang_recorder::RecorderError;
 use seodang_sfu::{Sfu, SfuConfig, SfuError};
 
 /// From the wish to stop until the process may end; files are finished within it.
@@ -58,6 +59,9 @@ pub enum StartError {
     /// The media workers cannot start.
     #[error("media")]
     Media(#[from] SfuError),
+    /// The recordings folder cannot be looked through.
+    #[error("recordings")]
+    Recover(#[from] RecorderError),
     /// The threads that keep a class cannot be started.
     #[error("threads for recordings")]
     Keeping(#[source] std::io::Error),
@@ -88,6 +92,7 @@ pub struct Server {
     address: SocketAddr,
     urls: Vec<String>,
     fingerprint: Option<String>,
+    hub: Hub,
     running: JoinHandle<()>,
 }
 
@@ -186,6 +191,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     let urls = urls(&config, address);
     tracing::info!(%address, tls = identity.is_some(), "serving");
 
+    let rooms = hub.clone();
     let running = tokio::spawn(async move {
         shutdown.cancelled().await;
         tracing::info!("stopping");
@@ -207,8 +213,22 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         address,
         urls,
         fingerprint: identity.map(|identity| identity.fingerprint()),
+        hub: rooms,
         running,
     })
+}
+
+/// Finishes what a crash left, for `seodang recover`; refused while a server uses the data folder.
+///
+/// # Errors
+/// When the data folder is in use, or it or the database cannot be read.
+pub async fn recover(config: &Config) -> Result<Recovered, StartError> {
+    let data = DataFolder::open(&config.data)?;
+    let store = Store::open(&config.data.join("seodang.db")).await?;
+    let recovered = recover_recordings(&store, config.recordings_folder()).await?;
+    store.close().await;
+    drop(data);
+    Ok(recovered)
 }
 
 impl Server {
@@ -234,6 +254,12 @@ impl Server {
     #[must_use]
     pub fn fingerprint(&self) -> Option<&str> {
         self.fingerprint.as_deref()
+    }
+
+    /// The rooms, for who runs in the same process.
+    #[must_use]
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// Waits until everything has stopped.

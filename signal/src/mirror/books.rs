@@ -237,12 +237,20 @@ impl Closing {
     }
 }
 
-/// Finishes what a crash left, in the background of a start or for `seodang recover`; returns how many lessons had
-/// something unfinished.
+/// What a look through the recordings found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Lessons with something unfinished.
+    pub found: usize,
+    /// Of these, now finished.
+    pub finished: usize,
+}
+
+/// Finishes what a crash left, in the background of a start or for `seodang recover`.
 ///
 /// # Errors
 /// When the recordings folder cannot be read.
-pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<usize, RecorderError> {
+pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Recovered, RecorderError> {
     let report = tokio::task::spawn_blocking(move || recover(&recordings, &[])).await;
     let report = match report {
         Ok(report) => report?,
@@ -254,7 +262,8 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<us
     for (_, error) in &report.failures {
         tracing::error!(error = error as &dyn std::error::Error, "an unfinished lesson cannot be recovered");
     }
-    Ok(report.lessons.len())
+    let finished = report.lessons.len();
+    Ok(Recovered { found: finished + report.failures.len(), finished })
 }
 
 async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManifest) {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::assembler::Assembler;
-use super::books::{Books, ENTRIES, forward_captures, recover_recordings};
+use super::books::{Books, ENTRIES, Recovered, forward_captures, recover_recordings};
 use super::desk::Desk;
 use super::sink::SinkSource;
 use super::{KeptReport, MirrorCommand, Overload};
@@ -81,8 +81,10 @@ impl Keeping {
         let recordings = config.recordings.clone();
         let recovery = tokio::spawn(async move {
             match recover_recordings(&store, recordings).await {
-                Ok(0) => {}
-                Ok(lessons) => tracing::info!(lessons, "recordings that a crash left are finished"),
+                Ok(Recovered { found: 0, .. }) => {}
+                Ok(Recovered { found, finished }) => {
+                    tracing::info!(found, finished, "recordings that a crash left were looked after");
+                }
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "recordings are not looked through");
                 }

@@ -35,9 +35,16 @@ pub(super) enum Content {
 #[derive(Debug, Default)]
 pub(crate) struct Overload {
     /// Video packets.
-    pub(crate) video_packets: AtomicU64,
+    video_packets: AtomicU64,
     /// Sound packets.
-    pub(crate) audio_packets: AtomicU64,
+    audio_packets: AtomicU64,
+}
+
+impl Overload {
+    /// Video and sound packets dropped since the start.
+    pub(crate) fn dropped(&self) -> [u64; 2] {
+        [&self.video_packets, &self.audio_packets].map(|count| count.load(Ordering::Relaxed))
+    }
 }
 
 /// Makes sinks that all lead to one assembler thread.

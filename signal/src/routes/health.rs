@@ -1,6 +1,5 @@
 //! Probes for whoever watches the server, and its counters.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use warp::Filter;
@@ -80,13 +79,9 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
             _ => counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count),
         }
     }
-    for (kind, count) in [
-        ("video", &app.overload.video_packets),
-        ("audio", &app.overload.audio_packets),
-    ] {
-        let name = format!("seodang_mirror_dropped_{kind}_packets_total");
-        counter_line(&mut text, &name, count.load(Ordering::Relaxed));
-    }
+    let [video, audio] = app.overload.dropped();
+    counter_line(&mut text, "seodang_mirror_video_packets_dropped_total", video);
+    counter_line(&mut text, "seodang_mirror_audio_packets_dropped_total", audio);
     if let Ok(space) = disk::space(&app.config.data) {
         gauge_line(&mut text, "seodang_disk_free_bytes", space.free_bytes);
     }
