@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use seodang_model::protocol::{
-    AUDIO_SLOTS, ChatLine, ClosingReason, Consents, ErrorCode, ExitReason, IceState, MediaState, Offer,
-    RoomInfo, RoomSummary, ServerMessage, SignalingState, SlotInfo, UserInfo, VIDEO_SLOTS, ViewSlot,
+    ChatLine, ClosingReason, Consents, ErrorCode, ExitReason, IceState, MediaState, Offer, RoomInfo,
+    RoomSummary, ServerMessage, SignalingState, SlotInfo, UserInfo, ViewSlot,
 };
 use seodang_model::{DisplayName, MediaKind, ParticipantId, Publication, Rights, Source, StorageName, Token};
 
@@ -19,6 +19,9 @@ use crate::consent::TEXT_VERSION;
 use crate::mirror::{LessonInfo, MirrorCommand, Subject};
 use crate::store::{EndReason, LessonRecord, RoomRecord, SeatRecord};
 pub(crate) use seat::Seat;
+
+/// Slots that a `view` may name: as many as an offer has media lines. A page has nine for video.
+const MOST_SLOTS: usize = 64;
 
 /// One WebSocket, unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -404,13 +407,13 @@ impl Lesson {
         slots: Vec<ViewSlot>,
     ) -> Result<Vec<Output>, Refusal> {
         self.present(participant)?;
-        if slots.len() > VIDEO_SLOTS + AUDIO_SLOTS {
+        if slots.len() > MOST_SLOTS {
             return Err((ErrorCode::BadView, "there are not so many slots"));
         }
         let mut mids = BTreeSet::new();
         if !slots
             .iter()
-            .all(|slot| slot.mid.len() <= 16 && mids.insert(slot.mid.clone()))
+            .all(|slot| (1..=32).contains(&slot.mid.len()) && mids.insert(slot.mid.clone()))
         {
             return Err((ErrorCode::BadView, "a slot is named twice or not at all"));
         }

@@ -1,7 +1,8 @@
 //! Starts and stops everything, in this order.
 //!
-//! Start: data folder (and its lock), database, media ports, hub, pages and API. Stop: no new connection, everybody is
-//! told, media, requests under way finish, database, data folder free. Tests and the program call the same [`start`].
+//! Start: data folder (and its lock), database, TCP port, media workers, mirror, rooms and lessons, pages and API.
+//! Stop: no new connection, everybody is told, files on the disk, requests under way finish, media workers, database,
+//! data folder free. Tests and the program call the same [`start`].
 
 mod accept;
 mod stall;
@@ -20,19 +21,21 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use warp::reply::Response;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::data::{DataError, DataFolder};
 use crate::elements;
+use crate::erasure;
 use crate::error::ApiError;
 use crate::files::Downloads;
 use crate::hub::{Hub, HubConfig, HubParts};
 use crate::metrics::{Metrics, Route};
-use crate::mirror::Mirror;
+use crate::mirror::{Keeping, KeepingConfig, Mirror, Recovered, recover_recordings};
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
 use accept::{Answer, Front, Limits};
 use seodang_model::protocol::ErrorCode;
+use seodang_recorder::RecorderError;
 use seodang_sfu::{Sfu, SfuConfig, SfuError};
 
 /// From the wish to stop until the process may end; files are finished within it.
@@ -53,9 +56,18 @@ pub enum StartError {
     /// The database cannot be opened.
     #[error("database")]
     Store(#[from] StoreError),
-    /// The media ports cannot be opened.
+    /// The media workers cannot start.
     #[error("media")]
     Media(#[from] SfuError),
+    /// The recordings folder cannot be looked through.
+    #[error("recordings")]
+    Recover(#[from] RecorderError),
+    /// The threads that keep a class cannot be started.
+    #[error("threads for recordings")]
+    Keeping(#[source] std::io::Error),
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -80,6 +92,7 @@ pub struct Server {
     address: SocketAddr,
     urls: Vec<String>,
     fingerprint: Option<String>,
+    hub: Hub,
     running: JoinHandle<()>,
 }
 
@@ -111,28 +124,47 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
 
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
-    let (media, sfu, sfu_events) = Sfu::start(SfuConfig {
-        bind: config.media_bind,
-        port: config.media_port,
-        workers: config.workers,
-        candidates: config.media_addresses.clone(),
-        publisher_bitrate_bps: config.media_bitrate_bps,
-    })?;
+    let (media, sfu, sfu_events) = Sfu::start(media_config(&config))?;
     let ends = Mirror::ends();
     let parts = HubParts {
         store: store.clone(),
-        sfu,
+        sfu: sfu.clone(),
         sfu_events,
         mirror: ends.mirror,
         mirror_reports: ends.reports,
     };
-    let hub = Hub::start(parts, HubConfig::of(&config)).await?;
+    let keep = Duration::from_secs(3_600 * u64::from(config.discarded_keep_hours));
+    let keeping = KeepingConfig {
+        recordings: config.recordings_folder(),
+        captures: config.captures_folder(),
+        capture_period: Duration::from_secs(u64::from(config.capture_period_s)),
+        jpeg_quality: config.capture_quality,
+        time_zone: config.zone()?,
+        discarded_keep: keep,
+    };
+    let keeping = match Keeping::start(&keeping, store.clone(), sfu.clone(), ends.commands, ends.reporter) {
+        Ok(keeping) => keeping,
+        Err(error) => {
+            stop_media(media).await;
+            return Err(StartError::Keeping(error));
+        }
+    };
+    let hub = match Hub::start(parts, HubConfig::of(&config)).await {
+        Ok(hub) => hub,
+        Err(error) => {
+            keeping.shutdown().await;
+            stop_media(media).await;
+            return Err(error.into());
+        }
+    };
     let app = App {
         hub: hub.clone(),
+        sfu,
         store: store.clone(),
         downloads: Downloads::default(),
         config: config.clone(),
         elements: elements_are_there().await,
+        overload: keeping.overload(),
         stop: stop.clone(),
         metrics: metrics.clone(),
     };
@@ -150,23 +182,29 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         hard_stop: hard_stop.clone(),
     };
     let front = tokio::spawn(front.run());
+    let erasing = tokio::spawn(erasure::run(
+        store.clone(),
+        config.recordings_folder(),
+        keep,
+        stop.clone(),
+    ));
     let urls = urls(&config, address);
     tracing::info!(%address, tls = identity.is_some(), "serving");
 
+    let rooms = hub.clone();
     let running = tokio::spawn(async move {
         shutdown.cancelled().await;
         tracing::info!("stopping");
         stop.cancel();
         hub.shutdown().await;
-        // Joining its threads takes milliseconds, yet not on the runtime.
-        if tokio::task::spawn_blocking(|| media.shutdown()).await.is_err() {
-            tracing::error!("the media did not stop cleanly");
-        }
+        keeping.shutdown().await;
         let mut front = front;
         if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
             hard_stop.cancel();
             let _ = front.await;
         }
+        stop_media(media).await;
+        let _ = erasing.await;
         store.close().await;
         drop(data);
         tracing::info!("stopped");
@@ -175,8 +213,22 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         address,
         urls,
         fingerprint: identity.map(|identity| identity.fingerprint()),
+        hub: rooms,
         running,
     })
+}
+
+/// Finishes what a crash left, for `seodang recover`; refused while a server uses the data folder.
+///
+/// # Errors
+/// When the data folder is in use, or it or the database cannot be read.
+pub async fn recover(config: &Config) -> Result<Recovered, StartError> {
+    let data = DataFolder::open(&config.data)?;
+    let store = Store::open(&config.data.join("seodang.db")).await?;
+    let recovered = recover_recordings(&store, config.recordings_folder()).await?;
+    store.close().await;
+    drop(data);
+    Ok(recovered)
 }
 
 impl Server {
@@ -202,6 +254,12 @@ impl Server {
     #[must_use]
     pub fn fingerprint(&self) -> Option<&str> {
         self.fingerprint.as_deref()
+    }
+
+    /// The rooms, for who runs in the same process.
+    #[must_use]
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// Waits until everything has stopped.
@@ -255,6 +313,26 @@ impl Answer for Routes {
         );
         self.metrics.answered(route, response.status().as_u16());
         response
+    }
+}
+
+/// Its threads are joined, which blocks for some milliseconds.
+async fn stop_media(media: Sfu) {
+    if tokio::task::spawn_blocking(move || media.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::error!("a media worker ended with a fault");
+    }
+}
+
+fn media_config(config: &Config) -> SfuConfig {
+    SfuConfig {
+        bind: config.media_bind,
+        port: config.media_port,
+        workers: config.workers,
+        candidates: config.media_addresses.clone(),
+        publisher_bitrate_bps: config.media_bitrate_bps,
     }
 }
 

@@ -214,10 +214,14 @@ fn a_view_of_a_microphone_or_of_too_many_slots_is_refused() {
     for slots in [
         vec![slot("1", one, Source::Microphone)],
         vec![slot("1", one, Source::Camera), slot("1", one, Source::Screen)],
-        (0..40)
+        (0..65)
             .map(|number| slot(&number.to_string(), one, Source::Camera))
             .collect(),
-        vec![slot("a name that is far too long", one, Source::Camera)],
+        vec![slot(
+            "a name that is far too long to be a mid",
+            one,
+            Source::Camera,
+        )],
     ] {
         assert!(matches!(
             class.lesson.handle_view(one, 1, slots),
