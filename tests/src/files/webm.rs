@@ -247,6 +247,9 @@ fn frames(path: &Path, probe: &Value) -> anyhow::Result<(Vec<RecordedFrame>, Vec
             "0:v:0",
             "-fps_mode",
             "passthrough",
+            // The times of the file, not those of a guessed frame rate in which two pictures may coincide.
+            "-enc_time_base",
+            "1:1000000",
             "-vf",
             "scale=320:180:flags=area",
             "-pix_fmt",
