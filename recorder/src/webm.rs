@@ -259,8 +259,9 @@ impl Scan {
 
     /// Whether browsers can show its length and seek in it.
     pub(crate) fn is_complete(&self) -> bool {
-        // Durations are floating point, times whole units.
-        let reaches = |duration: Duration| duration + Duration::from_millis(1) > self.end();
+        /// `webmmux` leaves a last picture without a successor out of the duration; fillers come at least this often.
+        const LAST_PICTURE: Duration = Duration::from_millis(250);
+        let reaches = |duration: Duration| duration + LAST_PICTURE > self.end();
         self.has_cues && self.head.duration.is_some_and(reaches)
     }
 }
