@@ -1,14 +1,33 @@
 //! The one entry: commands in, events out.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
 use seodang_model::protocol::{Offer, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights};
-use tokio::sync::mpsc;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::{OfferError, RoomReport, SfuError, SfuEvent, SfuStats, TrackSink};
+use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, host_addresses};
+use crate::room::RoomConfig;
+use crate::transport::dtls::Identity;
+use crate::{OfferError, RoomReport, SfuConfig, SfuError, SfuEvent, SfuStats, TrackSink};
 
-/// The running SFU.
+/// Events that may wait for signaling: several seconds of a school. When it is full a worker keeps the newest state of
+/// each participant and tells it later.
+const EVENTS: usize = 8_192;
+/// One socket takes the key frames of a whole class at once; Linux's default of 208 KiB loses them at thirty people.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+
+/// The running SFU. Dropping it without [`Sfu::shutdown`] leaves its threads running.
 #[derive(Debug)]
-pub struct Sfu;
+pub struct Sfu {
+    handle: SfuHandle,
+    threads: Vec<JoinHandle<()>>,
+    addresses: Vec<SocketAddr>,
+}
 
 /// A participant takes its place on a worker.
 #[derive(Clone, Copy, Debug)]
@@ -21,53 +40,330 @@ pub struct Join {
     pub rights: Rights,
 }
 
-/// Sends commands to the media workers. Cloning is cheap. Methods that are not `async` never wait.
-#[derive(Clone, Debug)]
-pub struct SfuHandle;
+impl Sfu {
+    /// Opens the ports and starts the workers.
+    ///
+    /// # Errors
+    /// When a port cannot be opened, no address can be offered, or a thread or certificate cannot be made.
+    pub fn start(config: SfuConfig) -> Result<(Self, SfuHandle, mpsc::Receiver<SfuEvent>), SfuError> {
+        let provider =
+            rtc_crypto::default_provider().map_err(|error| SfuError::Certificate(error.to_string()))?;
+        let identity = Arc::new(Identity::generate(&provider)?);
+        let hosts = host_addresses(&config.candidates)?;
+        let (sender, events) = mpsc::channel(EVENTS);
+        let (mut queues, mut threads, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+        for index in 0..config.workers.max(1) {
+            let port = if config.port == 0 {
+                0
+            } else {
+                config.port.saturating_add(index)
+            };
+            let socket = open_socket(SocketAddr::new(config.bind, port))
+                .map_err(|source| SfuError::Bind { port, source })?;
+            let address = socket.local_addr().map_err(SfuError::Thread)?;
+            let (worker, queue) = Worker::new(WorkerConfig {
+                socket,
+                candidates: hosts
+                    .iter()
+                    .map(|host| SocketAddr::new(*host, address.port()))
+                    .collect(),
+                identity: Arc::clone(&identity),
+                provider: Arc::clone(&provider),
+                room: RoomConfig {
+                    publisher_bitrate_bps: config.publisher_bitrate_bps,
+                },
+                events: sender.clone(),
+            })
+            .map_err(SfuError::Thread)?;
+            let thread = std::thread::Builder::new().name(format!("media-{index}"));
+            threads.push(thread.spawn(move || worker.run()).map_err(SfuError::Thread)?);
+            queues.push(queue);
+            addresses.push(address);
+        }
+        let handle = SfuHandle {
+            queues: queues.into(),
+            placing: Arc::default(),
+        };
+        Ok((
+            Self {
+                handle: handle.clone(),
+                threads,
+                addresses,
+            },
+            handle,
+            events,
+        ))
+    }
 
-#[allow(missing_docs, unused_variables, clippy::missing_errors_doc, clippy::unused_async)]
+    /// The UDP addresses of the workers, in order.
+    #[must_use]
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Says goodbye to every connection and waits until the threads have ended: blocks for milliseconds.
+    pub fn shutdown(self) {
+        for queue in self.handle.queues.iter() {
+            if queue.send(Command::Shutdown).is_err() {
+                tracing::error!("a media worker does not take commands; its thread is left behind");
+                return;
+            }
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a media worker had panicked");
+            }
+        }
+    }
+}
+
+/// Sends commands to the media workers. Cloning is cheap. Methods that are not `async` never wait.
+#[derive(Clone)]
+pub struct SfuHandle {
+    queues: Arc<[CommandQueue]>,
+    /// Never locked by a media thread.
+    placing: Arc<Mutex<Placing>>,
+}
+
+/// Which worker has which room.
+#[derive(Debug, Default)]
+struct Placing {
+    lessons: HashMap<LessonId, usize>,
+    participants: HashMap<ParticipantId, (LessonId, usize)>,
+}
+
+impl std::fmt::Debug for SfuHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SfuHandle")
+            .field("workers", &self.queues.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl SfuHandle {
-    /// Stands in until the transport is there.
-    pub fn stand_in() -> (Self, mpsc::Receiver<SfuEvent>) {
-        (Self, mpsc::channel(1).1)
-    }
+    /// Takes a seat. Afterwards the participant may be named in all other commands.
+    ///
+    /// # Errors
+    /// When the worker does not take commands.
     pub async fn join(&self, join: Join) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        let Join {
+            lesson,
+            participant,
+            rights,
+        } = join;
+        let worker = self.place(lesson, participant);
+        let (done, answer) = oneshot::channel();
+        self.queues[worker].send(Command::Join {
+            lesson,
+            participant,
+            rights,
+            done,
+        })?;
+        answer.await.map_err(|_| SfuError::Busy)
     }
+
+    /// Answers an offer. A second offer of the same participant replaces its connection; publications and sinks stay.
+    ///
+    /// # Errors
+    /// When the offer cannot be answered; then nothing has changed.
     pub async fn offer(&self, participant: ParticipantId, offer: Offer) -> Result<String, OfferError> {
-        Err(OfferError::Busy)
+        let worker = self
+            .worker_of(participant)
+            .map_err(|_| OfferError::UnknownParticipant)?;
+        let (answer, result) = oneshot::channel();
+        let command = Command::Offer {
+            participant,
+            offer: Box::new(offer),
+            answer,
+        };
+        self.queues[worker].send(command).map_err(|_| OfferError::Busy)?;
+        result.await.map_err(|_| OfferError::Busy)?
     }
+
+    /// A source begins to send; packets of sources that are not published are dropped.
+    ///
+    /// # Errors
+    /// When the participant has not joined or the worker does not take commands; the same for all that follow.
     pub fn publish(&self, publication: Publication) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        self.send(publication.participant, Command::Publish(publication))
     }
+
+    /// A source stops; its sink stays attached.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
     pub fn unpublish(&self, publication: Publication) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        self.send(publication.participant, Command::Unpublish(publication))
     }
+
+    /// Replaces the rights; what is not allowed any more is not forwarded any more.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
     pub fn set_rights(&self, participant: ParticipantId, rights: Rights) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        self.send(participant, Command::SetRights(participant, rights))
     }
-    pub fn view(&self, participant: ParticipantId, generation: u32, slots: Vec<ViewSlot>) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+
+    /// What the participant's video slots shall show.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn view(
+        &self,
+        participant: ParticipantId,
+        generation: u32,
+        slots: Vec<ViewSlot>,
+    ) -> Result<(), SfuError> {
+        self.send(
+            participant,
+            Command::View {
+                participant,
+                generation,
+                slots,
+            },
+        )
     }
+
+    /// Mirrors a publication to `sink` until it is detached or its participant leaves; reconnecting and camera off
+    /// and on keep it. An earlier sink of the publication is dropped.
+    ///
+    /// # Errors
+    /// As [`Self::publish`]; the sink is dropped then.
     pub fn attach(&self, publication: Publication, sink: Box<dyn TrackSink>) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        self.send(publication.participant, Command::Attach(publication, sink))
     }
+
+    /// Drops a publication's sink before the next packet.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
     pub fn detach(&self, publication: Publication) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        self.send(publication.participant, Command::Detach(publication))
     }
+
+    /// Asks the sender for a key frame: at most once a second together with all other wishes, or at once `for_tick`.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
     pub fn request_keyframe(&self, publication: Publication, for_tick: bool) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        self.send(
+            publication.participant,
+            Command::RequestKeyframe {
+                publication,
+                for_tick,
+            },
+        )
     }
+
+    /// Gives the seat up; connection and sinks are dropped. Unknown participants are ignored.
+    ///
+    /// # Errors
+    /// When the worker does not take commands.
     pub fn leave(&self, participant: ParticipantId) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        let worker = {
+            let mut placing = self.placing();
+            let Some((lesson, worker)) = placing.participants.remove(&participant) else {
+                return Ok(());
+            };
+            if placing.participants.values().all(|(other, _)| *other != lesson) {
+                placing.lessons.remove(&lesson);
+            }
+            worker
+        };
+        self.queues[worker].send(Command::Leave(participant))
     }
+
+    /// Ends a room. Answered when every sink of it is dropped.
+    ///
+    /// # Errors
+    /// When the worker does not take commands.
     pub async fn close_room(&self, lesson: LessonId) -> Result<(), SfuError> {
-        Err(SfuError::Busy)
+        let worker = {
+            let mut placing = self.placing();
+            placing.participants.retain(|_, (other, _)| *other != lesson);
+            let Some(worker) = placing.lessons.remove(&lesson) else {
+                return Ok(());
+            };
+            worker
+        };
+        let (done, answer) = oneshot::channel();
+        self.queues[worker].send(Command::CloseRoom { lesson, done })?;
+        answer.await.map_err(|_| SfuError::Busy)
     }
+
+    /// Who sends and receives what.
+    ///
+    /// # Errors
+    /// When the worker does not take commands.
     pub async fn room_report(&self, lesson: LessonId) -> Result<RoomReport, SfuError> {
-        Err(SfuError::Busy)
+        let Some(worker) = self.placing().lessons.get(&lesson).copied() else {
+            return Ok(RoomReport::default());
+        };
+        let (report, answer) = oneshot::channel();
+        self.queues[worker].send(Command::Report { lesson, report })?;
+        answer.await.map_err(|_| SfuError::Busy)
     }
+
+    /// The counters of all workers; a worker that does not answer is left out.
     pub async fn stats(&self) -> SfuStats {
-        SfuStats::new()
+        let mut sum = SfuStats::new();
+        for queue in self.queues.iter() {
+            let (answer, stats) = oneshot::channel();
+            if queue.send(Command::Stats(answer)).is_ok()
+                && let Ok(stats) = stats.await
+            {
+                for (name, count) in stats {
+                    *sum.entry(name).or_default() += count;
+                }
+            }
+        }
+        sum
     }
+
+    fn send(&self, participant: ParticipantId, command: Command) -> Result<(), SfuError> {
+        let worker = self.worker_of(participant)?;
+        self.queues[worker].send(command)
+    }
+
+    fn worker_of(&self, participant: ParticipantId) -> Result<usize, SfuError> {
+        let placing = self.placing();
+        let place = placing
+            .participants
+            .get(&participant)
+            .ok_or(SfuError::UnknownParticipant(participant))?;
+        Ok(place.1)
+    }
+
+    /// The worker of a lesson: its own, or for a first join the one with the fewest participants.
+    fn place(&self, lesson: LessonId, participant: ParticipantId) -> usize {
+        let mut placing = self.placing();
+        let worker = placing.lessons.get(&lesson).copied().unwrap_or_else(|| {
+            let load = |worker| {
+                placing
+                    .participants
+                    .values()
+                    .filter(|(_, on)| *on == worker)
+                    .count()
+            };
+            (0..self.queues.len())
+                .min_by_key(|worker| load(*worker))
+                .unwrap_or_default()
+        });
+        placing.lessons.insert(lesson, worker);
+        placing.participants.insert(participant, (lesson, worker));
+        worker
+    }
+
+    fn placing(&self) -> std::sync::MutexGuard<'_, Placing> {
+        // A panic while it was held left it whole: each change is a single insertion or removal.
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open_socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // The kernel gives what its limit allows; `doctor` names the limit.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket.into())
 }

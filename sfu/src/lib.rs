@@ -5,6 +5,7 @@
 //! [`SfuHandle`] first.
 
 mod config;
+mod driver;
 mod error;
 mod event;
 mod handle;

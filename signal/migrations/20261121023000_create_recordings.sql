@@ -13,14 +13,9 @@ CREATE TABLE recordings (
     sha256 TEXT CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
     created_at INTEGER NOT NULL,
     finished_at INTEGER,
-    discarded_at INTEGER,
-    erase_after INTEGER,
     erased_at INTEGER,
     UNIQUE (lesson_id, participant_id, kind),
     CHECK ((finished_at IS NULL) = (state IN ('recording', 'finishing'))),
     CHECK (finished_at IS NULL OR (size_bytes IS NOT NULL AND sha256 IS NOT NULL)),
-    CHECK ((discarded_at IS NULL) = (erase_after IS NULL)),
     CHECK (path IS NOT NULL OR erased_at IS NOT NULL)
 ) STRICT;
-
-CREATE INDEX recordings_to_erase ON recordings (erase_after) WHERE erase_after IS NOT NULL AND erased_at IS NULL;

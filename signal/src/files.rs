@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt as _;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use seodang_model::RoomId;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
@@ -27,17 +28,11 @@ const CHUNK_BYTES: usize = 64 * 1_024;
 /// # Errors
 /// When a part of the path is missing, is a link or names no plain file.
 pub fn open_below(root: &Path, relative: &str) -> io::Result<File> {
-    let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut place = rustix::fs::open(root, folder - OFlags::NOFOLLOW, Mode::empty())?;
     let (folders, name) = relative.rsplit_once('/').unwrap_or(("", relative));
-    for part in folders.split('/').filter(|_| !folders.is_empty()).chain([name]) {
-        if part.is_empty() || part.starts_with('.') {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
+    if name.is_empty() || name.starts_with('.') {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    for part in folders.split('/').filter(|_| !folders.is_empty()) {
-        place = rustix::fs::openat(&place, part, folder, Mode::empty())?;
-    }
+    let place = open_folder_below(root, folders)?;
     // Without NONBLOCK the open of a named pipe would wait for ever.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::openat(&place, name, flags, Mode::empty())?);
@@ -47,6 +42,51 @@ pub fn open_below(root: &Path, relative: &str) -> io::Result<File> {
         Err(io::ErrorKind::InvalidInput.into())
     }
 }
+
+/// Erases a folder of plain files by its path below `root`, without following links. Gone already is fine.
+///
+/// # Errors
+/// When something else than plain files is in there, or the system does not let go; the rest is erased all the same.
+pub fn erase_folder_below(root: &Path, relative: &str) -> io::Result<()> {
+    let (parents, name) = relative.rsplit_once('/').unwrap_or(("", relative));
+    let folder = match open_folder_below(root, parents) {
+        Ok(parent) => match rustix::fs::openat(&parent, name, FOLDER, Mode::empty()) {
+            Ok(folder) => (parent, folder),
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let (parent, folder) = folder;
+    for entry in rustix::fs::Dir::read_from(&folder)? {
+        let entry = entry?;
+        let file = entry.file_name();
+        if file != c"." && file != c".." {
+            // A folder is refused by this call, and then keeps its parent.
+            let _ = rustix::fs::unlinkat(&folder, file, AtFlags::empty());
+        }
+    }
+    Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Opens the folder at a path below `root`, each part without following links.
+fn open_folder_below(root: &Path, relative: &str) -> io::Result<OwnedFd> {
+    let mut place = rustix::fs::open(root, FOLDER - OFlags::NOFOLLOW, Mode::empty())?;
+    for part in relative.split('/').filter(|_| !relative.is_empty()) {
+        if part.is_empty() || part.starts_with('.') {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        place = rustix::fs::openat(&place, part, FOLDER, Mode::empty())?;
+    }
+    Ok(place)
+}
+
+/// A folder that is no link.
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// An answer that streams `length_bytes` of the file from `start`, read as the other side takes them.
 ///
@@ -165,6 +205,7 @@ mod tests {
         }
         for path in [
             "",
+            "/a",
             "/",
             ".",
             "..",
@@ -184,6 +225,31 @@ mod tests {
         ] {
             assert!(open_below(&root, path).is_err(), "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_folder_is_erased_with_its_files_and_nothing_behind_a_link() {
+        let outside = tempfile::tempdir().expect("a folder");
+        let root = outside.path().join("root");
+        std::fs::create_dir_all(root.join("a/b")).expect("writable");
+        std::fs::write(root.join("a/b/김민수.webm"), "x").expect("writable");
+        std::fs::write(outside.path().join("secret"), "x").expect("writable");
+        symlink(outside.path().join("secret"), root.join("a/b/link")).expect("writable");
+        symlink(outside.path(), root.join("a/folder")).expect("writable");
+
+        erase_folder_below(&root, "a/b").expect("erased");
+        erase_folder_below(&root, "a/b").expect("gone already");
+        erase_folder_below(&root, "c/d").expect("never there");
+
+        assert!(!root.join("a/b").exists() && outside.path().join("secret").exists());
+        for path in ["a/folder", "../root", "a/../a", ""] {
+            assert!(erase_folder_below(&root, path).is_err(), "{path}");
+        }
+        std::fs::create_dir_all(root.join("a/b/c")).expect("writable");
+        assert!(
+            erase_folder_below(&root, "a/b").is_err(),
+            "a folder within is not ours"
+        );
     }
 
     #[test]

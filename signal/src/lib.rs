@@ -25,6 +25,7 @@ pub mod data;
 pub mod disk;
 pub mod doctor;
 pub mod elements;
+pub mod erasure;
 pub mod error;
 pub mod files;
 pub mod health;

@@ -23,9 +23,10 @@ use crate::error::{self, ApiError};
 use crate::files::Downloads;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::server::Peer;
 use crate::store::{RoomRecord, Store, StoreError};
-use seodang_model::RoomNumber;
 use seodang_model::protocol::ErrorCode;
+use seodang_sfu::SfuHandle;
 
 /// What the routes share; cloning is cheap.
 #[derive(Clone)]
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
     pub(crate) hub: Hub,
+    pub(crate) sfu: SfuHandle,
     pub(crate) downloads: Downloads,
     /// Whether every GStreamer element was found at the start.
     pub(crate) elements: bool,
@@ -93,23 +95,10 @@ pub(crate) fn get_or_head() -> impl Filter<Extract = (), Error = warp::Rejection
 }
 
 /// The room, if the request comes from one of its hosts.
-///
-/// Nothing is said about a room to anybody else: a wrong token and an unknown number get the same answer.
-async fn host(app: &App, number: &str, headers: &HeaderMap) -> Result<RoomRecord, ApiError> {
-    let number: RoomNumber = number.parse().map_err(|_| ApiError::not_found())?;
-    let credentials = Credentials::of(headers);
-    if !credentials.claims(&number) {
-        return Err(ApiError::new(
-            ErrorCode::Unauthorized,
-            "this is for the hosts of the room",
-        ));
-    }
-    app.store
-        .room_by_number(&number)
+async fn host(app: &App, number: &str, headers: &HeaderMap, peer: Peer) -> Result<RoomRecord, ApiError> {
+    app.hub
+        .hosted_room(number, &Credentials::of(headers), peer.0.ip())
         .await
-        .map_err(unavailable)?
-        .filter(|room| credentials.is_host(&number, room.host_token_hash))
-        .ok_or_else(ApiError::not_found)
 }
 
 /// The database did not answer.

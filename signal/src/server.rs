@@ -1,7 +1,8 @@
 //! Starts and stops everything, in this order.
 //!
-//! Start: data folder (and its lock), database, pages and API. Stop: no new connection, requests under way finish,
-//! database, data folder free. Tests and the program call the same [`start`].
+//! Start: data folder (and its lock), database, TCP port, media workers, rooms and lessons, pages and API. Stop: no new
+//! connection, everybody is told, requests under way finish, media workers, database, data folder free. Tests and the
+//! program call the same [`start`].
 
 mod accept;
 mod stall;
@@ -23,6 +24,7 @@ use warp::reply::Response;
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
 use crate::elements;
+use crate::erasure;
 use crate::error::ApiError;
 use crate::files::Downloads;
 use crate::hub::{Hub, HubConfig, HubParts};
@@ -33,6 +35,7 @@ use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
 use accept::{Answer, Front, Limits};
 use seodang_model::protocol::ErrorCode;
+use seodang_sfu::{Sfu, SfuConfig, SfuError};
 
 /// From the wish to stop until the process may end; files are finished within it.
 pub const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -52,6 +55,9 @@ pub enum StartError {
     /// The database cannot be opened.
     #[error("database")]
     Store(#[from] StoreError),
+    /// The media workers cannot start.
+    #[error("media")]
+    Media(#[from] SfuError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -106,19 +112,20 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     })?;
 
     let metrics = Arc::new(Metrics::default());
-    let (sfu, sfu_events) = seodang_sfu::SfuHandle::stand_in();
+    let stop = CancellationToken::new();
+    let (media, sfu, sfu_events) = Sfu::start(media_config(&config))?;
     let ends = Mirror::ends();
     let parts = HubParts {
         store: store.clone(),
-        sfu,
+        sfu: sfu.clone(),
         sfu_events,
         mirror: ends.mirror,
         mirror_reports: ends.reports,
     };
     let hub = Hub::start(parts, HubConfig::of(&config)).await?;
-    let stop = CancellationToken::new();
     let app = App {
         hub: hub.clone(),
+        sfu,
         store: store.clone(),
         downloads: Downloads::default(),
         config: config.clone(),
@@ -140,6 +147,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         hard_stop: hard_stop.clone(),
     };
     let front = tokio::spawn(front.run());
+    let keep = Duration::from_secs(3_600 * u64::from(config.discarded_keep_hours));
+    let erasing = tokio::spawn(erasure::run(
+        store.clone(),
+        config.recordings_folder(),
+        keep,
+        stop.clone(),
+    ));
     let urls = urls(&config, address);
     tracing::info!(%address, tls = identity.is_some(), "serving");
 
@@ -153,6 +167,14 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
             hard_stop.cancel();
             let _ = front.await;
         }
+        // Its threads are joined, which blocks for some milliseconds.
+        if tokio::task::spawn_blocking(move || media.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::error!("a media worker ended with a fault");
+        }
+        let _ = erasing.await;
         store.close().await;
         drop(data);
         tracing::info!("stopped");
@@ -241,6 +263,16 @@ impl Answer for Routes {
         );
         self.metrics.answered(route, response.status().as_u16());
         response
+    }
+}
+
+fn media_config(config: &Config) -> SfuConfig {
+    SfuConfig {
+        bind: config.media_bind,
+        port: config.media_port,
+        workers: config.workers,
+        candidates: config.media_addresses.clone(),
+        publisher_bitrate_bps: config.media_bitrate_bps,
     }
 }
 

@@ -1,9 +1,8 @@
 // `/class/{number}`: the way from the address to the join page, and from there, or after a reload, into the class.
 
 import { numberHere, takeHostToken } from "./addresses.js";
-import { openCamera, openMicrophone } from "./devices.js";
 import { errorSentence } from "./i18n.js";
-import { recall, recallSeat } from "./memory.js";
+import { recallSeat } from "./memory.js";
 import { ApiError, api } from "./protocol.js";
 import { Room } from "./room.js";
 import { exposeForTests } from "./test_hooks.js";
@@ -14,8 +13,6 @@ import { joinPage } from "./view/join.js";
 import { button, header } from "./view/parts.js";
 
 /** @import { Entry } from "./room.js" */
-/** @import { Seat } from "./memory.js" */
-/** @import { Source } from "./protocol/messages.js" */
 
 const number = numberHere();
 const hostToken = takeHostToken();
@@ -27,19 +24,34 @@ async function start() {
   const seat = recallSeat(number);
   root.replaceChildren(loadingScreen());
   try {
-    if (hostToken) await api.becomeHost(number, hostToken);
+    if (hostToken) await becomeHost(hostToken);
     if (seat && !hostToken) {
-      enter({ number, name: seat.name, consents: seat.consents, tracks: await tracksOf(seat), seat });
+      /** @type {Entry["devices"]} */
+      const devices = [];
+      if (seat.camera) devices.push("camera");
+      if (seat.microphone) devices.push("microphone");
+      enter({ number, name: seat.name, consents: seat.consents, tracks: new Map(), devices, seat });
       return;
     }
     const room = await api.room(number);
     root.replaceChildren();
     joinPage(root, room, (joining) => {
       root.replaceChildren();
-      enter({ number, ...joining, seat: null });
+      enter({ number, ...joining, devices: [], seat: null });
     });
   } catch (error) {
     refuse(error instanceof ApiError ? error.code : "internal");
+  }
+}
+
+/** @param {string} token */
+async function becomeHost(token) {
+  try {
+    await api.becomeHost(number, token);
+  } catch (error) {
+    // The server does not tell a wrong token from a room that never was.
+    const wrong = error instanceof ApiError && (error.status === 401 || error.status === 404);
+    throw wrong ? new ApiError("host_link", error.message, error.status) : error;
   }
 }
 
@@ -49,24 +61,6 @@ function enter(entry) {
   exposeForTests(room);
   classroom(root, room);
   room.enter();
-}
-
-/**
- * The devices that were on before a reload; one that cannot be had any more stays off.
- *
- * @param {Seat} seat
- * @returns {Promise<Map<Source, MediaStreamTrack>>}
- */
-async function tracksOf(seat) {
-  /** @type {Map<Source, MediaStreamTrack>} */
-  const tracks = new Map();
-  const [camera, microphone] = await Promise.allSettled([
-    seat.camera ? openCamera(recall("camera")) : null,
-    seat.microphone ? openMicrophone(recall("microphone")) : null,
-  ]);
-  if (camera.status === "fulfilled" && camera.value) tracks.set("camera", camera.value);
-  if (microphone.status === "fulfilled" && microphone.value) tracks.set("microphone", microphone.value);
-  return tracks;
 }
 
 /** @param {string} code */

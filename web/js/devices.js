@@ -37,14 +37,7 @@ export function screenAvailable() {
  * @returns {Promise<MediaStreamTrack>}
  */
 export async function openCamera(deviceId) {
-  const stream = await getUserMedia({
-    video: {
-      width: { ideal: 640 },
-      height: { ideal: 480 },
-      frameRate: { ideal: 24, max: 30 },
-      ...(deviceId ? { deviceId: { ideal: deviceId } } : { facingMode: "user" }),
-    },
-  });
+  const stream = await getUserMedia(cameraWish(deviceId));
   return stream.getVideoTracks()[0];
 }
 
@@ -53,15 +46,35 @@ export async function openCamera(deviceId) {
  * @returns {Promise<MediaStreamTrack>}
  */
 export async function openMicrophone(deviceId) {
-  const stream = await getUserMedia({
-    audio: {
-      echoCancellation: true,
-      noiseSuppression: true,
-      autoGainControl: true,
-      ...(deviceId ? { deviceId: { ideal: deviceId } } : {}),
-    },
-  });
+  const stream = await getUserMedia(microphoneWish(deviceId));
   return stream.getAudioTracks()[0];
+}
+
+/**
+ * Opens both with one question of the browser.
+ *
+ * @param {string | null} cameraId
+ * @param {string | null} microphoneId
+ * @returns {Promise<{camera: MediaStreamTrack, microphone: MediaStreamTrack}>}
+ */
+export async function openBoth(cameraId, microphoneId) {
+  const stream = await getUserMedia({ ...cameraWish(cameraId), ...microphoneWish(microphoneId) });
+  return { camera: stream.getVideoTracks()[0], microphone: stream.getAudioTracks()[0] };
+}
+
+/**
+ * Whether the browser would open this device without asking.
+ *
+ * @param {"camera" | "microphone"} device
+ * @returns {Promise<boolean>}
+ */
+export async function alreadyAllowed(device) {
+  try {
+    const status = await navigator.permissions.query({ name: /** @type {PermissionName} */ (device) });
+    return status.state === "granted";
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -101,6 +114,36 @@ export async function listDevices() {
   return {
     cameras: devices.filter((device) => device.kind === "videoinput" && device.deviceId),
     microphones: devices.filter((device) => device.kind === "audioinput" && device.deviceId),
+  };
+}
+
+/**
+ * @param {string | null} [deviceId]
+ * @returns {MediaStreamConstraints}
+ */
+function cameraWish(deviceId) {
+  return {
+    video: {
+      width: { ideal: 640 },
+      height: { ideal: 480 },
+      frameRate: { ideal: 24, max: 30 },
+      ...(deviceId ? { deviceId: { ideal: deviceId } } : { facingMode: "user" }),
+    },
+  };
+}
+
+/**
+ * @param {string | null} [deviceId]
+ * @returns {MediaStreamConstraints}
+ */
+function microphoneWish(deviceId) {
+  return {
+    audio: {
+      echoCancellation: true,
+      noiseSuppression: true,
+      autoGainControl: true,
+      ...(deviceId ? { deviceId: { ideal: deviceId } } : {}),
+    },
   };
 }
 

@@ -24,7 +24,9 @@ const listeners = new Set();
  * @returns {string}
  */
 export function t(key, vars = {}) {
-  return SENTENCES[language][key].replace(/\{(\w+)\}/g, (whole, name) => String(vars[name] ?? whole));
+  const sentence = SENTENCES[language][key].replace(/\{(\w+)\}/g, (whole, name) => String(vars[name] ?? whole));
+  // A teacher's name often ends with the honorific that the Korean sentence adds.
+  return language === "ko" ? sentence.replaceAll("님님", "님") : sentence;
 }
 
 /** @returns {Language} */

@@ -7,22 +7,18 @@ import { Emitter } from "./room/emitter.js";
 import { layOut } from "./room/layout.js";
 import { LocalSources } from "./room/local_sources.js";
 import { MediaLink } from "./room/media_link.js";
-import { judge } from "./room/quality.js";
+import { Monitor } from "./room/monitor.js";
 import { planView } from "./room/view_plan.js";
 
 /** @import { ClosingReason, Consents, ErrorMessage, Rights, RoomInfo, ServerMessage, Source, UserInfo } from "./protocol/messages.js" */
 /** @import { Layout } from "./room/layout.js" */
 /** @import { Sizes } from "./room/view_plan.js" */
-/** @import { StatsSummary } from "./protocol/stats.js" */
-/** @import { Quality } from "./room/quality.js" */
 /** @import { Seat } from "./memory.js" */
 
-/** How often the connection is looked at, in milliseconds. */
-const LOOK_EVERY_MS = 700;
-/** A voice above this level counts as speaking, 0 to 1. */
-const SPEAKING_LEVEL = 0.02;
 /** A tab that stays hidden for this long asks for no pictures, in milliseconds. */
 const HIDDEN_AFTER_MS = 10_000;
+/** A line of chat that has not come back by then counts as not sent, in milliseconds. */
+const ECHO_WITHIN_MS = 8_000;
 
 /** @typedef {"connecting" | "in" | "reconnecting" | "refused" | "ended" | "left"} Phase */
 /** @typedef {"phase" | "users" | "media" | "chat" | "consents" | "local" | "quality" | "speaking" | "came" | "went" | "vanished" | "rights" | "error"} Topic */
@@ -33,6 +29,7 @@ const HIDDEN_AFTER_MS = 10_000;
  * @property {string} name
  * @property {Consents} consents
  * @property {Map<Source, MediaStreamTrack>} tracks of the preview, owned by the room from then on
+ * @property {("camera" | "microphone")[]} devices to be opened once the seat is taken, as before a reload
  * @property {Seat | null} seat of this tab
  */
 
@@ -66,12 +63,6 @@ export class Room extends Emitter {
     this.hidden = false;
     /** @type {Sizes} */
     this.sizes = { page: size(320, 240), spotlight: size(960, 720), screen: size(1280, 720) };
-    /** @type {Quality} */
-    this.quality = "unknown";
-    /** @type {Set<string>} */
-    this.speaking = new Set();
-    /** @type {StatsSummary | null} */
-    this.lastStats = null;
     this.socket = new Socket({
       onWelcome: () => this.#join(),
       onMessage: (message) => this.#handle(message),
@@ -93,7 +84,12 @@ export class Room extends Emitter {
       vanished: (source) => this.emit("vanished", source),
     });
     for (const [source, track] of entry.tracks) void this.local.adopt(source, track);
-    this.looking = setInterval(() => void this.#look(), LOOK_EVERY_MS);
+    this.devices = entry.devices;
+    this.monitor = new Monitor({
+      look: () => (this.phase === "in" && !this.hidden ? this.media.stats() : null),
+      quality: () => this.emit("quality"),
+      speaking: () => this.emit("speaking"),
+    });
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.hiddenTimer = undefined;
   }
@@ -168,6 +164,8 @@ export class Room extends Emitter {
     const nonce = crypto.getRandomValues(new Uint32Array(4)).join("-");
     this.chat.wait(nonce, text);
     if (!this.socket.send({ type: "chat", text, nonce })) this.chat.fail(nonce);
+    // A flood is dropped without an answer to each line.
+    setTimeout(() => this.#giveUpLine(nonce), ECHO_WITHIN_MS);
     this.emit("chat");
   }
 
@@ -201,6 +199,13 @@ export class Room extends Emitter {
     this.socket.send({ type: "set_rights", participant, rights });
   }
 
+  /** @param {string} nonce */
+  #giveUpLine(nonce) {
+    if (!this.chat.pending.has(nonce)) return;
+    this.chat.fail(nonce);
+    this.emit("chat");
+  }
+
   #join() {
     this.serverRestarts = false;
     this.socket.send({
@@ -230,7 +235,7 @@ export class Room extends Emitter {
       case "user_update":
         return this.#handleUpdate(message.user);
       case "answer":
-        return void this.media.accept(message.connection, message.sdp).catch(() => this.media.connect());
+        return void this.media.accept(message.connection, message.sdp).catch(() => this.media.refused());
       case "slots":
         return this.media.handleSlots(message.slots);
       case "chat":
@@ -243,7 +248,7 @@ export class Room extends Emitter {
         this.recording = { you: message.you, room: message.room };
         return this.emit("consents");
       case "reoffer":
-        return this.media.connect();
+        return this.media.handleReoffer();
       case "error":
         return this.#handleError(message);
       default:
@@ -265,7 +270,16 @@ export class Room extends Emitter {
     } else {
       this.media.connect();
     }
+    this.#openDevices();
     this.#changed();
+  }
+
+  /** Once: what was on before a reload. A device that cannot be had any more stays off. */
+  #openDevices() {
+    const wished = this.devices;
+    this.devices = [];
+    if (!this.info?.you.rights.may_publish) return;
+    for (const source of wished) this.local.start(source).catch(() => this.emit("vanished", source));
   }
 
   /**
@@ -328,8 +342,9 @@ export class Room extends Emitter {
       forgetSeat(this.number);
       this.socket.close();
     } else if (error.reply_to === "offer") {
-      this.media.connect();
-    } else {
+      this.media.refused();
+    } else if (error.reply_to !== "view" && error.reply_to !== "unpublish") {
+      // A view or an end that crosses somebody's leaving mends itself with the next message.
       this.emit("error", error);
     }
   }
@@ -356,7 +371,7 @@ export class Room extends Emitter {
   /** @param {Phase} phase */
   #end(phase) {
     this.phase = phase;
-    clearInterval(this.looking);
+    this.monitor.stop();
     clearTimeout(this.hiddenTimer);
     void this.local.stopAll();
     this.media.close();
@@ -387,27 +402,6 @@ export class Room extends Emitter {
     this.media.planView();
   }
 
-  async #look() {
-    if (this.phase !== "in" || this.hidden) return;
-    const now = await this.media.stats();
-    if (!now) return;
-    const quality = judge(this.lastStats, now);
-    this.lastStats = now;
-    const speaking = new Set(
-      now.slots
-        .filter((slot) => slot.kind === "audio" && slot.participant && slot.audio_level > SPEAKING_LEVEL)
-        .map((slot) => slot.participant ?? ""),
-    );
-    if (quality !== this.quality) {
-      this.quality = quality;
-      this.emit("quality");
-    }
-    if (speaking.size !== this.speaking.size || [...speaking].some((id) => !this.speaking.has(id))) {
-      this.speaking = speaking;
-      this.emit("speaking");
-    }
-  }
-
   /** @returns {Seat} */
   #freshSeat() {
     return {
@@ -415,8 +409,8 @@ export class Room extends Emitter {
       resume: this.seat?.resume ?? "",
       connection: this.media.number,
       consents: this.consents,
-      camera: this.local.isOn("camera"),
-      microphone: this.local.isOn("microphone"),
+      camera: this.local.isOn("camera") || this.local.busy.has("camera"),
+      microphone: this.local.isOn("microphone") || this.local.busy.has("microphone"),
     };
   }
 

@@ -37,8 +37,8 @@ function snapshot(room) {
     unread: room.chat.unread,
     consents: room.consents,
     recording: room.recording,
-    quality: room.quality,
-    speaking: [...room.speaking],
+    quality: room.monitor.quality,
+    speaking: [...room.monitor.speaking],
     refusal: room.refusal,
     ending: room.ending,
   });

@@ -42,7 +42,10 @@ impl Identity {
         let failed = |error: &dyn std::fmt::Display| SfuError::Certificate(error.to_string());
         let certificate = Certificate::generate_self_signed(vec!["seodang".to_owned()], provider.crypto())
             .map_err(|error| failed(&error))?;
-        let der = certificate.certificate.first().ok_or_else(|| failed(&"no certificate was made"))?;
+        let der = certificate
+            .certificate
+            .first()
+            .ok_or_else(|| failed(&"no certificate was made"))?;
         let fingerprint = Sha256::digest(der.as_ref()).into();
         let config = |profiles| {
             ConfigBuilder::default()
@@ -104,7 +107,14 @@ impl Dtls {
     pub(crate) fn new(identity: Arc<Identity>, expected: Fingerprint) -> Self {
         let endpoint = Endpoint::new(OUR_END, rtc_shared::TransportProtocol::UDP, None);
         let hello = Some((HelloReader::default(), Vec::new()));
-        Self { endpoint, identity, expected, hello, started: None, done: false }
+        Self {
+            endpoint,
+            identity,
+            expected,
+            hello,
+            started: None,
+            done: false,
+        }
     }
 
     /// Takes a datagram; the keys come out once, when the handshake is through.
@@ -113,13 +123,21 @@ impl Dtls {
     /// When the association is at its end.
     pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<MasterKeys>, DtlsError> {
         self.started.get_or_insert(now);
-        let Some((reader, waiting)) = &mut self.hello else { return self.feed(now, datagram.into()) };
+        let Some((reader, waiting)) = &mut self.hello else {
+            return self.feed(now, datagram.into());
+        };
         if waiting.len() == MOST_WAITING {
             waiting.remove(0);
         }
         waiting.push(datagram.into());
-        let Hello::Complete { gcm } = reader.push(datagram) else { return Ok(None) };
-        let config = if gcm { &self.identity.gcm } else { &self.identity.any };
+        let Hello::Complete { gcm } = reader.push(datagram) else {
+            return Ok(None);
+        };
+        let config = if gcm {
+            &self.identity.gcm
+        } else {
+            &self.identity.any
+        };
         self.endpoint.set_server_config(Some(Arc::clone(config)));
         let waiting = std::mem::take(waiting);
         self.hello = None;
@@ -140,7 +158,10 @@ impl Dtls {
             return None;
         }
         let patience = self.started.map(|started| started + PATIENCE);
-        [self.endpoint.poll_timeout(&OTHER_END), patience].into_iter().flatten().min()
+        [self.endpoint.poll_timeout(&OTHER_END), patience]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Repeats what was not answered.
@@ -157,7 +178,9 @@ impl Dtls {
         if self.hello.is_some() {
             return Ok(());
         }
-        self.endpoint.handle_timeout(OTHER_END, now).map_err(|_| DtlsError::Failed)
+        self.endpoint
+            .handle_timeout(OTHER_END, now)
+            .map_err(|_| DtlsError::Failed)
     }
 
     /// Says goodbye.
@@ -166,7 +189,10 @@ impl Dtls {
     }
 
     fn feed(&mut self, now: Instant, datagram: BytesMut) -> Result<Option<MasterKeys>, DtlsError> {
-        let events = self.endpoint.read(now, OTHER_END, None, datagram).map_err(|_| DtlsError::Failed)?;
+        let events = self
+            .endpoint
+            .read(now, OTHER_END, None, datagram)
+            .map_err(|_| DtlsError::Failed)?;
         let mut keys = None;
         for event in events {
             match event {
@@ -189,7 +215,10 @@ impl Dtls {
     }
 
     fn read_keys(&self) -> Result<MasterKeys, DtlsError> {
-        let state = self.endpoint.get_connection_state(OTHER_END).ok_or(DtlsError::Failed)?;
+        let state = self
+            .endpoint
+            .get_connection_state(OTHER_END)
+            .ok_or(DtlsError::Failed)?;
         let certificate = state.peer_certificates.first().ok_or(DtlsError::Fingerprint)?;
         if <Fingerprint>::from(Sha256::digest(certificate)) != self.expected {
             return Err(DtlsError::Fingerprint);
@@ -200,8 +229,9 @@ impl Dtls {
             _ => return Err(DtlsError::Failed),
         };
         let length = 2 * (16 + profile.salt_bytes());
-        let material =
-            state.export_keying_material("EXTRACTOR-dtls_srtp", &[], length).map_err(|_| DtlsError::Failed)?;
+        let material = state
+            .export_keying_material("EXTRACTOR-dtls_srtp", &[], length)
+            .map_err(|_| DtlsError::Failed)?;
         MasterKeys::split(profile, material.as_ref()).ok_or(DtlsError::Failed)
     }
 }

@@ -29,21 +29,37 @@ impl HelloReader {
         let mut rest = datagram;
         while let Some((head, behind)) = rest.split_at_checked(13) {
             let length = usize::from(u16::from_be_bytes([head[11], head[12]]));
-            let Some((record, behind)) = behind.split_at_checked(length) else { break };
+            let Some((record, behind)) = behind.split_at_checked(length) else {
+                break;
+            };
             if head[0] == HANDSHAKE {
                 self.push_handshake(record);
             }
             rest = behind;
         }
-        if self.is_whole() { Hello::Complete { gcm: offers_gcm(&self.body).unwrap_or(false) } } else { Hello::Incomplete }
+        if self.is_whole() {
+            Hello::Complete {
+                gcm: offers_gcm(&self.body).unwrap_or(false),
+            }
+        } else {
+            Hello::Incomplete
+        }
     }
 
     fn push_handshake(&mut self, record: &[u8]) {
         const CLIENT_HELLO: u8 = 1;
-        let Some((head, fragment)) = record.split_at_checked(12) else { return };
-        let number = |bytes: &[u8]| bytes.iter().fold(0_usize, |value, byte| value << 8 | usize::from(*byte));
+        let Some((head, fragment)) = record.split_at_checked(12) else {
+            return;
+        };
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0_usize, |value, byte| value << 8 | usize::from(*byte))
+        };
         let (total, offset, length) = (number(&head[1..4]), number(&head[6..9]), number(&head[9..12]));
-        let Some(fragment) = fragment.get(..length) else { return };
+        let Some(fragment) = fragment.get(..length) else {
+            return;
+        };
         if head[0] != CLIENT_HELLO || total > MOST_HELLO_BYTES || offset + length > total {
             return;
         }
@@ -58,7 +74,13 @@ impl HelloReader {
     fn is_whole(&self) -> bool {
         let mut parts = self.have.clone();
         parts.sort_unstable();
-        let reached = parts.iter().fold(0, |reached, (from, to)| if *from <= reached { reached.max(*to) } else { reached });
+        let reached = parts.iter().fold(0, |reached, (from, to)| {
+            if *from <= reached {
+                reached.max(*to)
+            } else {
+                reached
+            }
+        });
         !self.body.is_empty() && reached == self.body.len()
     }
 }
@@ -79,7 +101,11 @@ fn offers_gcm(body: &[u8]) -> Option<bool> {
         let value = extensions.get(4..4 + length)?;
         if kind == USE_SRTP {
             let profiles = value.get(2..2 + usize::from(word(value)?))?;
-            return Some(profiles.chunks_exact(2).any(|profile| word(profile) == Some(AEAD_AES_128_GCM)));
+            return Some(
+                profiles
+                    .chunks_exact(2)
+                    .any(|profile| word(profile) == Some(AEAD_AES_128_GCM)),
+            );
         }
         extensions = extensions.get(4 + length..)?;
     }
@@ -99,7 +125,10 @@ mod tests {
     fn the_offer_is_found_in_one_datagram_or_two_in_any_order() {
         for (profiles, gcm) in [(vec![1_u16, 8, 7], true), (vec![1, 8], false), (vec![7], true)] {
             let hello = hello(&profiles);
-            assert_eq!(HelloReader::default().push(&record(&hello, 0, hello.len())), Hello::Complete { gcm });
+            assert_eq!(
+                HelloReader::default().push(&record(&hello, 0, hello.len())),
+                Hello::Complete { gcm }
+            );
             for order in [[0, 1], [1, 0]] {
                 let parts = [record(&hello, 0, 40), record(&hello, 40, hello.len())];
                 let mut reader = HelloReader::default();
@@ -132,7 +161,10 @@ mod tests {
         let mut body = vec![0xfe, 0xfd];
         body.extend([7; 32]);
         body.extend([0, 0, 0, 2, 0xc0, 0x2b, 1, 0]);
-        let list: Vec<u8> = profiles.iter().flat_map(|profile| profile.to_be_bytes()).collect();
+        let list: Vec<u8> = profiles
+            .iter()
+            .flat_map(|profile| profile.to_be_bytes())
+            .collect();
         let mut extensions = vec![0, 23, 0, 0, 0, 14];
         extensions.extend((list.len() as u16 + 3).to_be_bytes());
         extensions.extend((list.len() as u16).to_be_bytes());

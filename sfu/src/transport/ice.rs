@@ -22,7 +22,10 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// Fresh ones: 96 and 192 random bits, in characters every browser takes.
     pub(crate) fn random() -> Self {
-        Self { ufrag: random_text(16), password: random_text(32) }
+        Self {
+            ufrag: random_text(16),
+            password: random_text(32),
+        }
     }
 }
 
@@ -77,21 +80,33 @@ pub(crate) fn handle_request(
     crypto: &dyn RTCCrypto,
 ) -> Result<Check, StunError> {
     let mut request = Message::new();
-    request.unmarshal_binary(datagram).map_err(|_| StunError::Malformed)?;
+    request
+        .unmarshal_binary(datagram)
+        .map_err(|_| StunError::Malformed)?;
     if request.typ != BINDING_REQUEST {
         return Err(StunError::Malformed);
     }
     // What stands behind MESSAGE-INTEGRITY is not covered by it (RFC 8489 section 14.5).
-    let covered = request.attributes.0.iter().position(|attribute| attribute.typ == ATTR_MESSAGE_INTEGRITY);
+    let covered = request
+        .attributes
+        .0
+        .iter()
+        .position(|attribute| attribute.typ == ATTR_MESSAGE_INTEGRITY);
     let covered = &request.attributes.0[..covered.ok_or(StunError::NotAuthentic)?];
-    let value = |kind| covered.iter().find(|attribute| attribute.typ == kind).map(|attribute| attribute.value.as_slice());
+    let value = |kind| {
+        covered
+            .iter()
+            .find(|attribute| attribute.typ == kind)
+            .map(|attribute| attribute.value.as_slice())
+    };
     let expected = format!("{}:{remote_ufrag}", local.ufrag);
     if value(ATTR_USERNAME) != Some(expected.as_bytes()) {
         return Err(StunError::NotAuthentic);
     }
     let nominated = value(ATTR_USE_CANDIDATE).is_some();
     let conflict = value(ATTR_ICE_CONTROLLED).is_some();
-    MessageIntegrity::check(&mut request, local.password.as_bytes(), crypto).map_err(|_| StunError::NotAuthentic)?;
+    MessageIntegrity::check(&mut request, local.password.as_bytes(), crypto)
+        .map_err(|_| StunError::NotAuthentic)?;
 
     let mut answer = Message::new();
     answer.transaction_id = request.transaction_id;
@@ -101,19 +116,30 @@ pub(crate) fn handle_request(
         // RFC 8445 section 7.3.1.1: a lite agent is always the controlled one.
         answer.add(ATTR_ERROR_CODE, b"\0\0\x04\x57Role Conflict");
     } else {
-        XorMappedAddress { ip: from.ip(), port: from.port() }.add_to(&mut answer).map_err(|_| StunError::Malformed)?;
+        XorMappedAddress {
+            ip: from.ip(),
+            port: from.port(),
+        }
+        .add_to(&mut answer)
+        .map_err(|_| StunError::Malformed)?;
     }
     MessageIntegrity::new_short_term_integrity_with_provider(local.password.clone(), crypto)
         .add_to(&mut answer)
         .and_then(|()| FINGERPRINT.add_to(&mut answer))
         .map_err(|_| StunError::Malformed)?;
-    Ok(Check { answer: answer.raw, usable: !conflict, nominated: nominated && !conflict })
+    Ok(Check {
+        answer: answer.raw,
+        usable: !conflict,
+        nominated: nominated && !conflict,
+    })
 }
 
 fn random_text(characters: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut random = rand::rng();
-    (0..characters).map(|_| char::from(ALPHABET[random.random_range(0..64)])).collect()
+    (0..characters)
+        .map(|_| char::from(ALPHABET[random.random_range(0..64)]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -126,7 +152,10 @@ mod tests {
 
     #[test]
     fn an_authentic_check_is_answered_with_the_address_it_came_from() {
-        let (local, crypto) = (Credentials::random(), rtc_crypto::default_provider().expect("ring"));
+        let (local, crypto) = (
+            Credentials::random(),
+            rtc_crypto::default_provider().expect("ring"),
+        );
         let request = request(&local, &local.password, true, crypto.crypto());
         assert_eq!(claimed_ufrag(&request), Some(local.ufrag.as_str()));
         let from = FROM.parse().expect("an address");
@@ -136,7 +165,9 @@ mod tests {
         answer.unmarshal_binary(&check.answer).expect("an answer");
         assert_eq!(answer.typ, BINDING_SUCCESS);
         let mut mapped = XorMappedAddress::default();
-        mapped.get_from_as(&answer, rtc_stun::attributes::ATTR_XORMAPPED_ADDRESS).expect("an address");
+        mapped
+            .get_from_as(&answer, rtc_stun::attributes::ATTR_XORMAPPED_ADDRESS)
+            .expect("an address");
         assert_eq!(SocketAddr::new(mapped.ip, mapped.port), from);
         MessageIntegrity::check(&mut answer, local.password.as_bytes(), crypto.crypto()).expect("signed");
         FINGERPRINT.check(&answer).expect("a fingerprint");
@@ -144,7 +175,10 @@ mod tests {
 
     #[test]
     fn a_wrong_password_or_name_is_not_answered() {
-        let (local, crypto) = (Credentials::random(), rtc_crypto::default_provider().expect("ring"));
+        let (local, crypto) = (
+            Credentials::random(),
+            rtc_crypto::default_provider().expect("ring"),
+        );
         let from = FROM.parse().expect("an address");
         let forged = request(&local, "guess", false, crypto.crypto());
         let refused = handle_request(&forged, &local, "them", from, crypto.crypto());
@@ -156,9 +190,14 @@ mod tests {
 
     #[test]
     fn what_stands_behind_the_integrity_does_not_count() {
-        let (local, crypto) = (Credentials::random(), rtc_crypto::default_provider().expect("ring"));
+        let (local, crypto) = (
+            Credentials::random(),
+            rtc_crypto::default_provider().expect("ring"),
+        );
         let mut message = Message::new();
-        message.unmarshal_binary(&request(&local, &local.password, false, crypto.crypto())).expect("a request");
+        message
+            .unmarshal_binary(&request(&local, &local.password, false, crypto.crypto()))
+            .expect("a request");
         message.add(ATTR_USE_CANDIDATE, &[]);
         let from = FROM.parse().expect("an address");
         let check = handle_request(&message.raw, &local, "them", from, crypto.crypto()).expect("authentic");
@@ -167,7 +206,10 @@ mod tests {
 
     #[test]
     fn truncated_and_random_datagrams_never_panic() {
-        let (local, crypto) = (Credentials::random(), rtc_crypto::default_provider().expect("ring"));
+        let (local, crypto) = (
+            Credentials::random(),
+            rtc_crypto::default_provider().expect("ring"),
+        );
         let request = request(&local, &local.password, true, crypto.crypto());
         let from = FROM.parse().expect("an address");
         for length in 0..request.len() {

@@ -72,8 +72,14 @@ impl MasterKeys {
         let key = |from: usize| keys[from..from + 16].try_into().ok();
         Some(Self {
             profile,
-            client: MasterKey { key: key(0)?, salt: client_salt.to_vec() },
-            server: MasterKey { key: key(16)?, salt: server_salt.get(..salt_bytes)?.to_vec() },
+            client: MasterKey {
+                key: key(0)?,
+                salt: client_salt.to_vec(),
+            },
+            server: MasterKey {
+                key: key(16)?,
+                salt: server_salt.get(..salt_bytes)?.to_vec(),
+            },
         })
     }
 }
@@ -110,7 +116,9 @@ impl Sealer {
                 let (header, payload) = packet.split_at_mut(HEADER_BYTES);
                 let ssrc = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
                 let nonce = keys.rtp_nonce(ssrc, index);
-                let Some(tag) = gcm::seal(&keys.rtp, nonce, header, payload) else { return false };
+                let Some(tag) = gcm::seal(&keys.rtp, nonce, header, payload) else {
+                    return false;
+                };
                 buffer.extend_from_slice(&tag);
                 true
             }
@@ -144,7 +152,9 @@ impl Sealer {
                 let mut aad = [0; 12];
                 aad[..8].copy_from_slice(header);
                 aad[8..].copy_from_slice(&word);
-                let Some(tag) = gcm::seal(&keys.rtcp, nonce, &aad, payload) else { return false };
+                let Some(tag) = gcm::seal(&keys.rtcp, nonce, &aad, payload) else {
+                    return false;
+                };
                 buffer.extend_from_slice(&tag);
                 buffer.extend_from_slice(&word);
                 true
@@ -179,7 +189,11 @@ impl Opener {
             Profile::Gcm => Opening::Gcm(GcmKeys::derive(key, crypto)?),
             Profile::Sha1 => Opening::Sha1(Box::new(sha1_context(key, crypto)?)),
         };
-        Some(Self { kind, rtp: Windows::default(), rtcp: Windows::default() })
+        Some(Self {
+            kind,
+            rtp: Windows::default(),
+            rtcp: Windows::default(),
+        })
     }
 
     /// Opens an RTP packet whose header has `header_bytes` bytes, in place; the result is the length of the plain
@@ -203,7 +217,10 @@ impl Opener {
             }
             Opening::Sha1(context) => {
                 let plain = context.decrypt_rtp(packet).map_err(|_| SrtpError::NotAuthentic)?;
-                packet.get_mut(..plain.len()).ok_or(SrtpError::Truncated)?.copy_from_slice(&plain);
+                packet
+                    .get_mut(..plain.len())
+                    .ok_or(SrtpError::Truncated)?
+                    .copy_from_slice(&plain);
                 plain.len()
             }
         };
@@ -243,9 +260,14 @@ impl Opener {
             Opening::Sha1(context) => {
                 // The context keeps its own replay window; ours bounds the number of sources.
                 self.rtcp.admits(ssrc)?;
-                let plain = context.decrypt_rtcp(packet).map_err(|_| SrtpError::NotAuthentic)?;
+                let plain = context
+                    .decrypt_rtcp(packet)
+                    .map_err(|_| SrtpError::NotAuthentic)?;
                 self.rtcp.accept(ssrc, 0);
-                packet.get_mut(..plain.len()).ok_or(SrtpError::Truncated)?.copy_from_slice(&plain);
+                packet
+                    .get_mut(..plain.len())
+                    .ok_or(SrtpError::Truncated)?
+                    .copy_from_slice(&plain);
                 Ok(plain.len())
             }
         }
@@ -267,5 +289,7 @@ fn sha1_context(key: &MasterKey, crypto: &dyn RTCCrypto) -> Option<Context> {
 }
 
 fn aead_key(bytes: &[u8; 16]) -> Option<LessSafeKey> {
-    UnboundKey::new(&ring::aead::AES_128_GCM, bytes).ok().map(LessSafeKey::new)
+    UnboundKey::new(&ring::aead::AES_128_GCM, bytes)
+        .ok()
+        .map(LessSafeKey::new)
 }

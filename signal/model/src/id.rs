@@ -127,7 +127,13 @@ mod tests {
 
     #[test]
     fn wrong_text_is_refused() {
-        for text in ["", "0", "zzzzzzzzzzzzzzzzzzzzzzzzzz", "0123456789012345678901234!", "../../../../../../../../../"] {
+        for text in [
+            "",
+            "0",
+            "zzzzzzzzzzzzzzzzzzzzzzzzzz",
+            "0123456789012345678901234!",
+            "../../../../../../../../../",
+        ] {
             assert_eq!(text.parse::<RoomId>(), Err(ParseIdError), "{text}");
         }
     }

@@ -20,7 +20,7 @@ pub mod protocol;
 mod publication;
 mod token;
 
-pub use id::{CaptureId, LessonId, ParticipantId, ParseIdError, PersonId, RecordingId, RoomId};
+pub use id::{CaptureId, LessonId, ParseIdError, ParticipantId, PersonId, RecordingId, RoomId};
 pub use name::{DisplayName, NameError, RoomNumber, RoomTitle, StorageName};
 pub use path::{CapturePath, LessonFolder, PathGrammarError, RecordingKind, RecordingPath};
 pub use publication::{MediaKind, Publication, Rights, Role, RoomKind, Source};

@@ -146,7 +146,12 @@ impl RoomNumber {
     #[must_use]
     pub fn random() -> Self {
         let digits: u32 = rand::random_range(0..1_000_000_000);
-        Self(format!("{:03}-{:03}-{:03}", digits / 1_000_000, digits / 1_000 % 1_000, digits % 1_000))
+        Self(format!(
+            "{:03}-{:03}-{:03}",
+            digits / 1_000_000,
+            digits / 1_000 % 1_000,
+            digits % 1_000
+        ))
     }
 
     /// The number.
@@ -163,8 +168,14 @@ impl FromStr for RoomNumber {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let text = text.trim().to_ascii_lowercase();
         let fits = (1..=Self::MOST_BYTES).contains(&text.len());
-        let plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        if fits && plain { Ok(Self(text)) } else { Err(NameError::NotANumber) }
+        let plain = text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if fits && plain {
+            Ok(Self(text))
+        } else {
+            Err(NameError::NotANumber)
+        }
     }
 }
 
@@ -182,7 +193,9 @@ impl Serialize for RoomNumber {
 
 impl<'de> Deserialize<'de> for RoomNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -198,10 +211,17 @@ impl StorageName {
     /// The name on disk for a display name, before uniqueness within the lesson is settled.
     #[must_use]
     pub fn for_display(name: &DisplayName) -> Self {
-        let safe: String =
-            name.as_str().nfc().map(|character| if is_stored(character) { character } else { '-' }).collect();
+        let safe: String = name
+            .as_str()
+            .nfc()
+            .map(|character| if is_stored(character) { character } else { '-' })
+            .collect();
         // A device name of Windows would make the file unreachable on a teacher's laptop.
-        let safe = if is_device_name(&safe) { format!("x-{safe}") } else { safe };
+        let safe = if is_device_name(&safe) {
+            format!("x-{safe}")
+        } else {
+            safe
+        };
         Self(cut(&safe, Self::MOST_BYTES).to_owned())
     }
 
@@ -212,7 +232,10 @@ impl StorageName {
             return self.clone();
         }
         let suffix = format!("-{count}");
-        Self(format!("{}{suffix}", cut(&self.0, Self::MOST_BYTES - suffix.len())))
+        Self(format!(
+            "{}{suffix}",
+            cut(&self.0, Self::MOST_BYTES - suffix.len())
+        ))
     }
 
     /// Reads a stored name back, from the database or a file name.
@@ -368,7 +391,17 @@ mod tests {
 
     #[test]
     fn characters_nobody_can_see_are_refused() {
-        for text in ["a\0b", "a\nb", "\u{202e}abc", "a\u{200b}b", "a\u{200d}b", "\u{2066}x", "\u{3164}", "\u{e000}", "\u{378}"] {
+        for text in [
+            "a\0b",
+            "a\nb",
+            "\u{202e}abc",
+            "a\u{200b}b",
+            "a\u{200d}b",
+            "\u{2066}x",
+            "\u{3164}",
+            "\u{e000}",
+            "\u{378}",
+        ] {
             assert_eq!(DisplayName::parse(text), Err(NameError::Invisible), "{text:?}");
         }
         for text in ["민수", "Ana María", "👩‍🏫 Kim", "O'Neil", "../../x"] {
@@ -417,13 +450,19 @@ mod tests {
             ("민수_1", "민수-1"),
             ("😀", "-"),
         ] {
-            assert_eq!(StorageName::for_display(&DisplayName::parse(shown).expect("a name")).as_str(), stored);
+            assert_eq!(
+                StorageName::for_display(&DisplayName::parse(shown).expect("a name")).as_str(),
+                stored
+            );
         }
     }
 
     #[test]
     fn room_numbers_are_plain_and_forgive_capitals() {
-        assert_eq!("  Math-7B ".parse::<RoomNumber>().expect("a number").as_str(), "math-7b");
+        assert_eq!(
+            "  Math-7B ".parse::<RoomNumber>().expect("a number").as_str(),
+            "math-7b"
+        );
         for text in ["", "a b", "a_b", "../x", "수학", &"a".repeat(33)] {
             assert_eq!(text.parse::<RoomNumber>(), Err(NameError::NotANumber), "{text}");
         }

@@ -27,7 +27,10 @@ impl LessonFolder {
     /// The folder of a lesson that starts at `start`, whose offset is the server's time zone.
     #[must_use]
     pub fn of(start: OffsetDateTime) -> Self {
-        Self(PrimitiveDateTime::new(start.date(), start.time().truncate_to_second()))
+        Self(PrimitiveDateTime::new(
+            start.date(),
+            start.time().truncate_to_second(),
+        ))
     }
 }
 
@@ -41,7 +44,9 @@ impl FromStr for LessonFolder {
     type Err = PathGrammarError;
 
     fn from_str(text: &str) -> Result<Self, PathGrammarError> {
-        PrimitiveDateTime::parse(text, LESSON_TIME).map(Self).map_err(|_| PathGrammarError)
+        PrimitiveDateTime::parse(text, LESSON_TIME)
+            .map(Self)
+            .map_err(|_| PathGrammarError)
     }
 }
 
@@ -113,7 +118,11 @@ impl FromStr for RecordingPath {
         // Names hold no `_`, so everything behind the first one is ours.
         let mut words = stem.split('_').peekable();
         let name = words.next().ok_or(PathGrammarError)?;
-        let kind = if words.next_if_eq(&"screen").is_some() { RecordingKind::Screen } else { RecordingKind::Camera };
+        let kind = if words.next_if_eq(&"screen").is_some() {
+            RecordingKind::Screen
+        } else {
+            RecordingKind::Camera
+        };
         let part = match words.next() {
             None => 1,
             Some(word) => word
@@ -134,7 +143,11 @@ impl FromStr for RecordingPath {
             part,
             unfinished,
         };
-        if path.to_string() == text { Ok(path) } else { Err(PathGrammarError) }
+        if path.to_string() == text {
+            Ok(path)
+        } else {
+            Err(PathGrammarError)
+        }
     }
 }
 
@@ -160,7 +173,10 @@ impl CapturePath {
     /// The last component of the path.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let tick = self.tick.format(CAPTURE_TIME).expect("every field of the format is in a date and time");
+        let tick = self
+            .tick
+            .format(CAPTURE_TIME)
+            .expect("every field of the format is in a date and time");
         format!("{}_{tick}.jpg", self.name.as_str())
     }
 }
@@ -183,7 +199,11 @@ impl FromStr for CapturePath {
             name: StorageName::parse(name).map_err(|_| PathGrammarError)?,
             tick: PrimitiveDateTime::parse(tick, CAPTURE_TIME).map_err(|_| PathGrammarError)?,
         };
-        if path.to_string() == text { Ok(path) } else { Err(PathGrammarError) }
+        if path.to_string() == text {
+            Ok(path)
+        } else {
+            Err(PathGrammarError)
+        }
     }
 }
 
@@ -211,7 +231,10 @@ mod tests {
             part: 2,
             unfinished: true,
         };
-        assert_eq!(recording.to_string(), "math-7b/20261121_090005/김-민수_screen_part2.webm.part");
+        assert_eq!(
+            recording.to_string(),
+            "math-7b/20261121_090005/김-민수_screen_part2.webm.part"
+        );
         assert_eq!(recording.to_string().parse(), Ok(recording));
         let capture = CapturePath::new(room, stored("민수-2"), start);
         assert_eq!(capture.to_string(), "math-7b/민수-2_20261121_09_00_05.jpg");
@@ -232,7 +255,11 @@ mod tests {
         ] {
             assert_eq!(text.parse::<RecordingPath>(), Err(PathGrammarError), "{text}");
         }
-        for text in ["r/a_20261121_09_00.jpg", "r/.a_20261121_09_00_05.jpg", "a_20261121_09_00_05.jpg"] {
+        for text in [
+            "r/a_20261121_09_00.jpg",
+            "r/.a_20261121_09_00_05.jpg",
+            "a_20261121_09_00_05.jpg",
+        ] {
             assert_eq!(text.parse::<CapturePath>(), Err(PathGrammarError), "{text}");
         }
     }

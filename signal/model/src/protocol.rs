@@ -80,7 +80,17 @@ pub enum ClientMessage {
 impl ClientMessage {
     /// The `type` of every message a participant may send.
     pub const TYPES: [&'static str; 11] = [
-        "hello", "join_room", "offer", "publish", "unpublish", "view", "chat", "consent", "set_rights", "leave", "ping",
+        "hello",
+        "join_room",
+        "offer",
+        "publish",
+        "unpublish",
+        "view",
+        "chat",
+        "consent",
+        "set_rights",
+        "leave",
+        "ping",
     ];
 
     /// The message's `type`.
@@ -147,7 +157,10 @@ pub struct Offer {
 
 impl std::fmt::Debug for Offer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Offer").field("connection", &self.connection).field("sdp_bytes", &self.sdp.len()).finish()
+        f.debug_struct("Offer")
+            .field("connection", &self.connection)
+            .field("sdp_bytes", &self.sdp.len())
+            .finish()
     }
 }
 
@@ -395,7 +408,10 @@ pub struct ChatLine {
 
 impl std::fmt::Debug for ChatLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChatLine").field("id", &self.id).field("participant", &self.participant).finish_non_exhaustive()
+        f.debug_struct("ChatLine")
+            .field("id", &self.id)
+            .field("participant", &self.participant)
+            .finish_non_exhaustive()
     }
 }
 
@@ -586,38 +602,68 @@ mod tests {
 
     #[test]
     fn every_type_is_listed_and_unknown_ones_are_told_apart() {
-        assert_eq!(ClientMessage::parse(r#"{"type":"ping","later":1}"#), Ok(ClientMessage::Ping));
+        assert_eq!(
+            ClientMessage::parse(r#"{"type":"ping","later":1}"#),
+            Ok(ClientMessage::Ping)
+        );
         assert_eq!(
             ClientMessage::parse(r#"{"type":"dance"}"#),
             Err(ParseMessageError::UnknownType("dance".to_owned()))
         );
-        for text in ["", "[]", "{}", r#"{"type":1}"#, r#"{"type":"publish"}"#, r#"{"type":"publish","source":"x"}"#] {
-            assert!(matches!(ClientMessage::parse(text), Err(ParseMessageError::Malformed(_))), "{text}");
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"type":1}"#,
+            r#"{"type":"publish"}"#,
+            r#"{"type":"publish","source":"x"}"#,
+        ] {
+            assert!(
+                matches!(ClientMessage::parse(text), Err(ParseMessageError::Malformed(_))),
+                "{text}"
+            );
         }
         for kind in ClientMessage::TYPES {
             let answer = ClientMessage::parse(&format!(r#"{{"type":"{kind}"}}"#));
-            assert!(!matches!(answer, Err(ParseMessageError::UnknownType(_))), "{kind}");
+            assert!(
+                !matches!(answer, Err(ParseMessageError::UnknownType(_))),
+                "{kind}"
+            );
         }
     }
 
     #[test]
     fn a_missing_consent_is_a_no_and_a_claimed_role_has_no_place() {
-        let text = r#"{"type":"join_room","room":"7b","name":"민수","role":"host","consents":{"captures":true}}"#;
-        let Ok(ClientMessage::JoinRoom(join)) = ClientMessage::parse(text) else { panic!("a join") };
-        assert_eq!(join.consents, Consents { recording: false, captures: true });
+        let text =
+            r#"{"type":"join_room","room":"7b","name":"민수","role":"host","consents":{"captures":true}}"#;
+        let Ok(ClientMessage::JoinRoom(join)) = ClientMessage::parse(text) else {
+            panic!("a join")
+        };
+        assert_eq!(
+            join.consents,
+            Consents {
+                recording: false,
+                captures: true
+            }
+        );
         assert!(!serde_json::to_string(&join).expect("json").contains("role"));
     }
 
     #[test]
     fn deeply_nested_json_is_refused() {
         let text = format!(r#"{{"type":"chat","text":{}"#, "[".repeat(10_000));
-        assert!(matches!(ClientMessage::parse(&text), Err(ParseMessageError::Malformed(_))));
+        assert!(matches!(
+            ClientMessage::parse(&text),
+            Err(ParseMessageError::Malformed(_))
+        ));
     }
 
     #[test]
     fn errors_never_repeat_what_was_sent() {
         let secret = r#"{"type":"join_room","room":"7b","name":{"민수":1}}"#;
-        let Err(error) = ClientMessage::parse(secret) else { panic!("refused") };
+        let Err(error) = ClientMessage::parse(secret) else {
+            panic!("refused")
+        };
         assert!(!error.to_string().contains("민수"));
     }
 

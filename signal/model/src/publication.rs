@@ -111,7 +111,10 @@ impl Rights {
     #[must_use]
     pub const fn on_joining(kind: RoomKind, role: Role) -> Self {
         let all = matches!(kind, RoomKind::Meeting) || matches!(role, Role::Host | Role::Cohost);
-        Self { may_publish: all, may_share_screen: all }
+        Self {
+            may_publish: all,
+            may_share_screen: all,
+        }
     }
 
     /// Whether `source` may be sent.
@@ -162,7 +165,13 @@ mod tests {
         for source in Source::ALL {
             assert_eq!(serde_json::to_value(source).expect("a word"), source.as_str());
         }
-        assert_eq!(serde_json::to_value(Role::Cohost).expect("a word"), Role::Cohost.as_str());
-        assert_eq!(serde_json::to_value(RoomKind::Seminar).expect("a word"), RoomKind::Seminar.as_str());
+        assert_eq!(
+            serde_json::to_value(Role::Cohost).expect("a word"),
+            Role::Cohost.as_str()
+        );
+        assert_eq!(
+            serde_json::to_value(RoomKind::Seminar).expect("a word"),
+            RoomKind::Seminar.as_str()
+        );
     }
 }

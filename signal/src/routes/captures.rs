@@ -25,6 +25,7 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .and(get_or_head())
         .and(app.filter())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
         .and(
             warp::query::<Page>()
                 .map(Some)
@@ -32,8 +33,8 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
                 .unify(),
         )
         .then(
-            |number: String, app: App, headers: HeaderMap, page: Option<Page>| async move {
-                reply(list(&app, &number, &headers, page).await)
+            |number: String, app: App, headers: HeaderMap, peer, page| async move {
+                reply(list(&app, &number, &headers, peer, page).await)
             },
         );
     let fetch = warp::path!("api" / "v1" / "rooms" / String / "captures" / String)
@@ -44,19 +45,12 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .and(warp::ext::get::<Peer>())
         .then(
             |number: String, id: String, app: App, method, headers, peer| async move {
-                reply(
-                    fetch(
-                        &app,
-                        &number,
-                        &id,
-                        file::Request {
-                            method,
-                            headers,
-                            peer,
-                        },
-                    )
-                    .await,
-                )
+                let request = file::Request {
+                    method,
+                    headers,
+                    peer,
+                };
+                reply(fetch(&app, &number, &id, request).await)
             },
         );
     list.or(fetch).unify().boxed()
@@ -85,9 +79,10 @@ async fn list(
     app: &App,
     number: &str,
     headers: &HeaderMap,
+    peer: Peer,
     page: Option<Page>,
 ) -> Result<Response, ApiError> {
-    let room = host(app, number, headers).await?;
+    let room = host(app, number, headers, peer).await?;
     let wrong = || {
         ApiError::new(
             ErrorCode::BadMessage,
@@ -129,7 +124,7 @@ async fn list(
 }
 
 async fn fetch(app: &App, number: &str, id: &str, request: file::Request) -> Result<Response, ApiError> {
-    let room = host(app, number, &request.headers).await?;
+    let room = host(app, number, &request.headers, request.peer).await?;
     let id: CaptureId = id.parse().map_err(|_| ApiError::not_found())?;
     let picture = app
         .store

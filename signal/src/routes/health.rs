@@ -1,5 +1,7 @@
 //! Probes for whoever watches the server, and its counters.
 
+use std::time::Duration;
+
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -11,9 +13,12 @@ use seodang_model::Token;
 use crate::disk;
 use crate::error::{ApiError, json};
 use crate::health::{Observed, Readiness};
-use crate::metrics::gauge_line;
+use crate::metrics::{counter_line, gauge_line};
 use crate::routes::{App, get_or_head};
 use crate::server::Peer;
+
+/// A media worker that does not answer for this long is stuck: its loop turns every few milliseconds.
+const MEDIA_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// `/livez`, `/readyz`, `/metrics`.
 pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
@@ -33,7 +38,9 @@ async fn ready(app: App) -> Response {
     let readiness = Readiness::of(Observed {
         draining: app.stop.is_cancelled(),
         database: app.store.check().await.is_ok(),
-        media: false,
+        media: tokio::time::timeout(MEDIA_ANSWERS_WITHIN, app.sfu.stats())
+            .await
+            .is_ok_and(|stats| !stats.is_empty()),
         elements: app.elements,
         disk: disk::space(&app.config.data).ok(),
     });
@@ -62,6 +69,12 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
         return ApiError::not_found().into_response();
     }
     let mut text = app.metrics.to_text();
+    let stats = tokio::time::timeout(MEDIA_ANSWERS_WITHIN, app.sfu.stats())
+        .await
+        .unwrap_or_default();
+    for (name, count) in stats {
+        counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count);
+    }
     if let Ok(space) = disk::space(&app.config.data) {
         gauge_line(&mut text, "seodang_disk_free_bytes", space.free_bytes);
     }

@@ -23,8 +23,9 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
         .and(get_or_head())
         .and(app.filter())
         .and(warp::header::headers_cloned())
-        .then(|number: String, app: App, headers: HeaderMap| async move {
-            reply(list(&app, &number, &headers).await)
+        .and(warp::ext::get::<Peer>())
+        .then(|number: String, app: App, headers: HeaderMap, peer| async move {
+            reply(list(&app, &number, &headers, peer).await)
         });
     let fetch = warp::path!("api" / "v1" / "rooms" / String / "recordings" / String)
         .and(get_or_head())
@@ -102,8 +103,8 @@ struct Recording {
     href: String,
 }
 
-async fn list(app: &App, number: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let room = host(app, number, headers).await?;
+async fn list(app: &App, number: &str, headers: &HeaderMap, peer: Peer) -> Result<Response, ApiError> {
+    let room = host(app, number, headers, peer).await?;
     let rows = app.store.recordings_of_room(room.id).await.map_err(unavailable)?;
     let mut lessons: Vec<Lesson> = Vec::new();
     for row in rows {
@@ -158,7 +159,7 @@ async fn fetch(
     request: file::Request,
     options: Options,
 ) -> Result<Response, ApiError> {
-    let room = host(app, number, &request.headers).await?;
+    let room = host(app, number, &request.headers, request.peer).await?;
     let id: RecordingId = id.parse().map_err(|_| ApiError::not_found())?;
     let row = app
         .store

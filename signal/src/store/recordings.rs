@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use seodang_model::{
     DisplayName, LessonFolder, LessonId, ParticipantId, RecordingId, RecordingKind, RecordingPath, RoomId,
+    RoomNumber,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -105,13 +106,15 @@ pub struct RecordingRecord {
     pub created_at: OffsetDateTime,
 }
 
-/// A file whose time has come.
+/// A lesson whose files are to be erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueErasure {
-    /// The recording.
-    pub id: RecordingId,
-    /// Where its file is, below the recordings folder.
-    pub path: RecordingPath,
+    /// The lesson.
+    pub lesson: LessonId,
+    /// The folder of its room.
+    pub room: RoomNumber,
+    /// Its folder in there.
+    pub folder: LessonFolder,
 }
 
 /// The columns of a recording, read into a [`RecordingRecord`].
@@ -257,7 +260,8 @@ impl Store {
                FROM recordings
                JOIN lessons ON lessons.id = recordings.lesson_id
                JOIN participants ON participants.id = recordings.participant_id
-               WHERE lessons.room_id = ? AND discarded_at IS NULL AND erased_at IS NULL
+               WHERE lessons.room_id = ? AND erased_at IS NULL
+                 AND recordings.lesson_id NOT IN (SELECT lesson_id FROM discarded_lessons)
                ORDER BY started_at DESC, display_name, recordings.kind, recordings.id"#,
             room,
         )
@@ -285,7 +289,8 @@ impl Store {
                FROM recordings
                JOIN lessons ON lessons.id = recordings.lesson_id
                JOIN participants ON participants.id = recordings.participant_id
-               WHERE recordings.id = ? AND lessons.room_id = ? AND discarded_at IS NULL AND erased_at IS NULL"#,
+               WHERE recordings.id = ? AND lessons.room_id = ? AND erased_at IS NULL
+                 AND recordings.lesson_id NOT IN (SELECT lesson_id FROM discarded_lessons)"#,
             id,
             room,
         )
@@ -308,26 +313,29 @@ impl Store {
         let (lesson, now) = (lesson.to_string(), to_ms(now));
         let erase_after = now.saturating_add(whole_ms(keep));
         sqlx::query!(
-            "UPDATE recordings SET discarded_at = ?, erase_after = ? WHERE lesson_id = ? AND discarded_at IS NULL",
+            "INSERT INTO discarded_lessons (lesson_id, discarded_at, erase_after) VALUES (?, ?, ?)
+             ON CONFLICT (lesson_id) DO NOTHING",
+            lesson,
             now,
             erase_after,
-            lesson,
         )
         .execute(&self.writer)
         .await?;
         Ok(())
     }
 
-    /// Put-aside recordings whose time has come and whose files are finished, the oldest first, at most 100.
+    /// Put-aside lessons whose time has come, the oldest first, at most 100. One that is not over is none of them.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn due_erasures(&self, now: OffsetDateTime) -> Result<Vec<DueErasure>, StoreError> {
         let now = to_ms(now);
         sqlx::query!(
-            r#"SELECT id, path AS "path!" FROM recordings
-               WHERE erase_after <= ? AND erased_at IS NULL AND finished_at IS NOT NULL
-               ORDER BY erase_after, id LIMIT 100"#,
+            "SELECT lesson_id, number, folder FROM discarded_lessons
+             JOIN lessons ON lessons.id = lesson_id
+             JOIN rooms ON rooms.id = room_id
+             WHERE erase_after <= ? AND erased_at IS NULL AND ended_at IS NOT NULL
+             ORDER BY erase_after, lesson_id LIMIT 100",
             now,
         )
         .fetch_all(&self.readers)
@@ -335,26 +343,36 @@ impl Store {
         .into_iter()
         .map(|row| {
             Ok(DueErasure {
-                id: parse(&row.id, "recordings.id")?,
-                path: parse(&row.path, "recordings.path")?,
+                lesson: parse(&row.lesson_id, "discarded_lessons.lesson_id")?,
+                room: parse(&row.number, "rooms.number")?,
+                folder: parse(&row.folder, "lessons.folder")?,
             })
         })
         .collect()
     }
 
-    /// The file is gone from the disk; its name goes from the row.
+    /// The files of a put-aside lesson are gone from the disk; their names go from the rows.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn recording_erased(&self, id: RecordingId, now: OffsetDateTime) -> Result<(), StoreError> {
-        let (id, now) = (id.to_string(), to_ms(now));
+    pub async fn lesson_erased(&self, lesson: LessonId, now: OffsetDateTime) -> Result<(), StoreError> {
+        let (lesson, now) = (lesson.to_string(), to_ms(now));
+        let mut transaction = self.begin().await?;
         sqlx::query!(
-            "UPDATE recordings SET erased_at = ?, path = NULL WHERE id = ?",
+            "UPDATE recordings SET erased_at = ?, path = NULL WHERE lesson_id = ?",
             now,
-            id
+            lesson
         )
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await?;
+        sqlx::query!(
+            "UPDATE discarded_lessons SET erased_at = ? WHERE lesson_id = ?",
+            now,
+            lesson
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
         Ok(())
     }
 }

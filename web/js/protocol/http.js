@@ -27,30 +27,30 @@ export class ApiError extends Error {
 
 /** @typedef {{room: RoomSummary, host_token: string, links: Record<string, string>}} CreatedRoom */
 
-/** @typedef {"recording" | "finishing" | "ready" | "recovered" | "truncated"} RecordingState */
+/** @typedef {"recording" | "finishing" | "finished" | "recovered" | "truncated"} RecordingState */
 
 /**
  * @typedef {object} RecordingInfo
  * @property {string} id
  * @property {string} name of the participant
- * @property {"participant" | "screen"} kind
- * @property {string} file
+ * @property {"camera" | "screen"} kind
+ * @property {string} file_name
  * @property {RecordingState} state
- * @property {number | null} bytes
+ * @property {number | null} size_bytes
  * @property {number | null} duration_ms
  * @property {string} href
  */
 
 /**
  * @typedef {object} LessonInfo
- * @property {string} lesson the folder's name, `YYYYMMDD_HHMMSS`
+ * @property {string} id
+ * @property {string} folder `YYYYMMDD_HHMMSS`
  * @property {string} started_at
  * @property {string | null} ended_at
- * @property {string} state
  * @property {RecordingInfo[]} recordings
  */
 
-/** @typedef {{room: RoomSummary, lessons: LessonInfo[]}} Recordings */
+/** @typedef {{room: {number: string, title: string}, lessons: LessonInfo[]}} Recordings */
 
 export const api = {
   /** @returns {Promise<RoomSummary[]>} */

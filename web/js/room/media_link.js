@@ -10,8 +10,10 @@ import { Connection, summarise } from "../protocol.js";
 const REPLACE_AFTER_MS = 4_000;
 /** A connection that has not come up by then is replaced, in milliseconds. */
 const CONNECT_WITHIN_MS = 12_000;
-/** The server takes two offers a second; this stays below, in milliseconds. */
+/** The server takes two offers a second; this stays below, in milliseconds. Doubled with each connection that failed. */
 const BETWEEN_OFFERS_MS = 800;
+/** Doublings of that time at most. */
+const MOST_DOUBLINGS = 4;
 /** Changes within this time go out as one `view`, in milliseconds. */
 const VIEW_DELAY_MS = 30;
 
@@ -45,6 +47,8 @@ export class MediaLink {
     /** @type {ViewSlot[]} the newest plan */
     this.view = [];
     this.generation = 0;
+    /** Whether the server has `view` as it stands. */
+    this.viewTold = false;
     /** Connections that never came up in a row. */
     this.failures = 0;
     this.lastOfferAt = 0;
@@ -65,7 +69,8 @@ export class MediaLink {
   /** Makes a fresh connection in place of the present one, at once or as soon as the server takes another offer. */
   connect() {
     clearTimeout(this.offerTimer);
-    const wait = Math.max(0, this.lastOfferAt + BETWEEN_OFFERS_MS - Date.now());
+    const between = BETWEEN_OFFERS_MS * 2 ** Math.min(this.failures, MOST_DOUBLINGS);
+    const wait = Math.max(0, this.lastOfferAt + between - Date.now());
     this.offerTimer = setTimeout(() => void this.#connect(), wait);
   }
 
@@ -96,8 +101,7 @@ export class MediaLink {
     if (connection !== this.connection) return;
     this.answered = true;
     for (const source of this.events.tracks().keys()) this.events.send({ type: "publish", source });
-    this.view = [];
-    this.planView();
+    this.repeatView();
   }
 
   /**
@@ -122,9 +126,10 @@ export class MediaLink {
     this.viewTimer = setTimeout(() => {
       if (!this.connection || !this.answered) return;
       const view = this.events.plan(this.connection.slots, this.view);
-      if (this.generation > 0 && JSON.stringify(view) === JSON.stringify(this.view)) return;
+      if (this.viewTold && JSON.stringify(view) === JSON.stringify(this.view)) return;
+      this.view = view;
       this.generation += 1;
-      if (this.events.send({ type: "view", generation: this.generation, slots: view })) this.view = view;
+      this.viewTold = this.events.send({ type: "view", generation: this.generation, slots: view });
     }, VIEW_DELAY_MS);
   }
 
@@ -134,10 +139,9 @@ export class MediaLink {
     this.events.changed();
   }
 
-  /** The socket is new: the server may not have got the last view. */
+  /** The socket or the connection is new: the server may not have got the last view. */
   repeatView() {
-    this.view = [];
-    this.generation += 1;
+    this.viewTold = false;
     this.planView();
   }
 
@@ -151,12 +155,14 @@ export class MediaLink {
     clearTimeout(this.offerTimer);
     this.#drop();
     this.connection = null;
+    this.#become("connecting");
   }
 
   #drop() {
     clearTimeout(this.watch);
     clearTimeout(this.viewTimer);
     this.answered = false;
+    this.view = [];
     this.slots = new Map();
     this.connection?.close();
   }
@@ -178,6 +184,16 @@ export class MediaLink {
     } else if (state === "failed") {
       this.#failed();
     }
+  }
+
+  /** The server knows nothing of the connection any more. An offer that waits for its answer tells it already. */
+  handleReoffer() {
+    if (this.answered) this.connect();
+  }
+
+  /** The server could not answer the offer. */
+  refused() {
+    this.#failed();
   }
 
   #failed() {

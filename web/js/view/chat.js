@@ -17,9 +17,9 @@ const NEAR_THE_END = 80;
  * @returns {{element: HTMLElement, focus: () => void}}
  */
 export function chatPanel(room) {
-  const list = el("ol", { class: "chat-lines", testid: "chat-lines", attrs: { role: "log", "aria-live": "polite", tabindex: 0 } });
+  const list = el("ol", { class: "chat-lines", testid: "chat-lines" });
   const empty = el("p", { class: "quiet chat-empty", t: "chat_empty" });
-  const scroller = el("div", { class: "chat-scroller" }, empty, list);
+  const scroller = el("div", { class: "chat-scroller", label: "chat", attrs: { tabindex: 0, role: "log", "aria-live": "polite" } }, empty, list);
   const input = el("textarea", {
     testid: "chat-input",
     label: "chat_input",

@@ -36,7 +36,7 @@ export function controls(room, panels) {
     "footer",
     { class: "controls" },
     right,
-    el("div", { class: "controls-row", attrs: { role: "toolbar" } }, microphone, camera, screen, panelButton(room, panels, "chat"), panelButton(room, panels, "people"), leave),
+    el("div", { class: "controls-row", attrs: { role: "group" } }, microphone, camera, screen, panelButton(room, panels, "chat"), panelButton(room, panels, "people"), leave),
   );
 }
 

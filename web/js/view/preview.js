@@ -1,6 +1,6 @@
 // Camera and microphone before the class: a mirror, a level, the choice of devices, and what to do when there are none.
 
-import { DeviceError, devicesAvailable, listDevices, openCamera, openMicrophone } from "../devices.js";
+import { DeviceError, alreadyAllowed, devicesAvailable, listDevices, openBoth, openCamera, openMicrophone } from "../devices.js";
 import { onLanguage, t } from "../i18n.js";
 import { recall, remember } from "../memory.js";
 import { el, mark, say } from "./dom.js";
@@ -11,6 +11,9 @@ import { button, field, notice } from "./parts.js";
 /** @import { DeviceTrouble } from "../devices.js" */
 
 /** @typedef {"camera" | "microphone"} Device */
+
+/** @type {Device[]} */
+const DEVICES = ["camera", "microphone"];
 
 /** Shows and holds the tracks until somebody takes them. */
 export class Preview {
@@ -53,9 +56,23 @@ export class Preview {
     this.#draw();
   }
 
-  /** Asks for both devices together, so that the browser asks once; each alone where one is missing. */
+  /** Asks for both devices together, so that the browser asks once; for each alone where that cannot be. */
   async open() {
-    await Promise.all([this.#open("camera"), this.#open("microphone")]);
+    try {
+      const { camera, microphone } = await openBoth(recall("camera"), recall("microphone"));
+      this.#keep("camera", camera);
+      this.#keep("microphone", microphone);
+    } catch (error) {
+      const trouble = troubleOf(error);
+      for (const device of DEVICES) {
+        // After a refusal only what is allowed anyway is tried: asking again at once would be rude.
+        const worthTrying = trouble !== "insecure" && (trouble !== "refused" || (await alreadyAllowed(device)));
+        if (worthTrying) await this.#open(device);
+        else this.troubles.set(device, trouble);
+      }
+    }
+    await this.#fillChoices();
+    this.#draw();
   }
 
   /**
@@ -67,7 +84,7 @@ export class Preview {
     const taken = new Map(this.tracks);
     this.tracks.clear();
     this.video.srcObject = null;
-    void this.meter?.close();
+    this.#listen(undefined);
     return taken;
   }
 
@@ -75,16 +92,23 @@ export class Preview {
   async #open(device) {
     try {
       const open = device === "camera" ? openCamera : openMicrophone;
-      const track = await open(recall(device));
-      this.tracks.get(device)?.stop();
-      this.tracks.set(device, track);
-      this.troubles.delete(device);
-      track.onended = () => this.#close(device);
+      this.#keep(device, await open(recall(device)));
     } catch (error) {
-      this.troubles.set(device, error instanceof DeviceError ? error.trouble : "failed");
+      this.troubles.set(device, troubleOf(error));
     }
     await this.#fillChoices();
     this.#draw();
+  }
+
+  /**
+   * @param {Device} device
+   * @param {MediaStreamTrack} track
+   */
+  #keep(device, track) {
+    this.tracks.get(device)?.stop();
+    this.tracks.set(device, track);
+    this.troubles.delete(device);
+    track.onended = () => this.#close(device);
   }
 
   /** @param {Device} device */
@@ -148,7 +172,7 @@ export class Preview {
     if (camera !== shown) this.video.srcObject = camera ? new MediaStream([camera]) : null;
     this.video.hidden = !camera;
     this.off.hidden = Boolean(camera);
-    for (const device of /** @type {const} */ (["camera", "microphone"])) {
+    for (const device of DEVICES) {
       const on = this.tracks.has(device);
       const toggle = this.toggles[device];
       toggle.setAttribute("aria-pressed", String(on));
@@ -201,4 +225,12 @@ export class Preview {
     // Browsers keep sound switched off until the person touched the page.
     addEventListener("pointerdown", () => void meter.resume().catch(() => undefined), { once: true });
   }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {DeviceTrouble}
+ */
+function troubleOf(error) {
+  return error instanceof DeviceError ? error.trouble : "failed";
 }

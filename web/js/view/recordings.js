@@ -3,7 +3,7 @@
 import { classAddress } from "../addresses.js";
 import { errorSentence, formatTime, currentLanguage, onLanguage } from "../i18n.js";
 import { ApiError, api } from "../protocol.js";
-import { el, mark } from "./dom.js";
+import { el, mark, say } from "./dom.js";
 import { endingScreen } from "./ending.js";
 import { icon } from "./icons.js";
 import { dialog, header, notice } from "./parts.js";
@@ -19,7 +19,7 @@ const SLOW_REFRESH_MS = 5_000;
 const STATES = {
   recording: { icon: "recording", look: "recording", ready: false },
   finishing: { icon: "clock", look: "waiting", ready: false },
-  ready: { icon: "check", look: "open", ready: true },
+  finished: { icon: "check", look: "open", ready: true },
   recovered: { icon: "warning", look: "warning", ready: true },
   truncated: { icon: "warning", look: "warning", ready: true },
 };
@@ -40,8 +40,7 @@ export function recordingsPage(root, number) {
   let shown = "";
   const draw = () => {
     if (!recordings) return;
-    title.textContent = recordings.room.title;
-    mark(title, "aria-label", "recordings_of", { title: recordings.room.title });
+    say(title, "recordings_of", { title: recordings.room.title });
     body.replaceChildren(...lessonsOf(recordings));
   };
   const refresh = async () => {
@@ -82,7 +81,7 @@ function lessonsOf({ lessons }) {
       ),
     ];
   }
-  return [...lessons].sort((a, b) => b.lesson.localeCompare(a.lesson)).map(lessonPanel);
+  return [...lessons].sort((a, b) => b.folder.localeCompare(a.folder)).map(lessonPanel);
 }
 
 /**
@@ -94,7 +93,7 @@ function lessonPanel(lesson) {
   const rows = [...lesson.recordings].sort((a, b) => a.name.localeCompare(b.name, currentLanguage()) || a.kind.localeCompare(b.kind));
   return el(
     "section",
-    { class: "panel", testid: "lesson", attrs: { "data-lesson": lesson.lesson, "data-state": lesson.state } },
+    { class: "panel", testid: "lesson", attrs: { "data-lesson": lesson.folder } },
     el("h2", { t: "lesson_of", vars: { date } }),
     lesson.ended_at === null ? notice({}, el("p", { t: "lesson_going_on" })) : null,
     rows.length === 0
@@ -131,9 +130,9 @@ function recordingRow(recording) {
     "tr",
     { testid: "recording", attrs: { "data-name": recording.name, "data-state": recording.state, "data-kind": recording.kind } },
     el("th", { text: recording.name, testid: "recording-name", attrs: { scope: "row" } }),
-    el("td", { t: recording.kind === "screen" ? "kind_screen" : "kind_participant" }),
+    el("td", { t: recording.kind === "screen" ? "kind_screen" : "kind_camera" }),
     el("td", { class: "number", text: lengthOf(recording.duration_ms) }),
-    el("td", { class: "number", text: sizeOf(recording.bytes) }),
+    el("td", { class: "number", text: sizeOf(recording.size_bytes) }),
     el("td", {}, stateBadge(recording, state)),
     el("td", { class: "actions" }, ...(state.ready ? actions(recording) : [])),
   );

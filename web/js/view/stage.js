@@ -103,7 +103,7 @@ export class Stage {
       own,
       source,
       video: own ? this.#mirrorVideo() : this.#slotVideo(user.participant, source),
-      speaking: this.room.speaking.has(user.participant),
+      speaking: this.room.monitor.speaking.has(user.participant),
       pinned: this.room.pinned === user.participant,
     });
     return tile.element;

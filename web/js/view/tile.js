@@ -52,7 +52,7 @@ export class Tile {
     setAttribute(this.element, "data-participant", user.participant);
     setAttribute(this.element, "data-source", source);
     setAttribute(this.element, "data-own", String(own));
-    setAttribute(this.element, "data-speaking", String(speaking));
+    setAttribute(this.element, "data-speaking", String(speaking && source === "camera"));
     setAttribute(this.element, "data-tone", String(toneOf(user.participant)));
     this.expecting = !own && user.publications.includes(source);
     this.#attach(video);
@@ -65,7 +65,7 @@ export class Tile {
     this.waiting.hidden = !this.expecting;
     if (user.states.media === "stalled") say(this.waiting, "media_stalled");
     else say(this.waiting, "picture_coming");
-    this.detail.textContent = detailOf(user, own);
+    this.detail.textContent = source === "camera" ? detailOf(user, own) : "";
     const muted = source === "camera" && !user.publications.includes("microphone");
     this.microphone.hidden = source === "screen";
     setIcon(this.microphone, muted ? "microphone_off" : speaking ? "sound" : "microphone");

@@ -28,9 +28,9 @@ export function topBar(room) {
     document.title = `${room.info?.room.title ?? ""} · ${t("brand")}`;
   });
   const drawQuality = () => {
-    setAttribute(quality, "data-quality", room.quality);
-    say(qualityText, `quality_${room.quality}`);
-    mark(quality, "title", `quality_${room.quality}`);
+    setAttribute(quality, "data-quality", room.monitor.quality);
+    say(qualityText, `quality_${room.monitor.quality}`);
+    mark(quality, "title", `quality_${room.monitor.quality}`);
   };
   room.on("quality", drawQuality);
   drawQuality();

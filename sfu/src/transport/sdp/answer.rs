@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use seodang_model::MediaKind;
 
-use super::offer::{Line, LineUse, ReadOffer};
+use super::offer::{LineUse, ReadOffer};
 use crate::transport::dtls::Fingerprint;
 use crate::transport::ice::Credentials;
 
@@ -20,18 +20,32 @@ pub(crate) struct AnswerLines<'a> {
 
 /// The answer to a read offer: sources are received, slots are sent, everything else is inactive.
 pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String {
-    let bundled: Vec<&str> =
-        offer.lines.iter().filter(|line| line.codec.is_some()).map(|line| line.mid.as_str()).collect();
+    let bundled: Vec<&str> = offer
+        .lines
+        .iter()
+        .filter(|line| line.codec.is_some())
+        .map(|line| line.mid.as_str())
+        .collect();
     let mut text = String::from("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
     let mut write = |line: std::fmt::Arguments<'_>| {
-        text.write_fmt(line).and_then(|()| text.write_str("\r\n")).expect("writing to a string does not fail");
+        text.write_fmt(line)
+            .and_then(|()| text.write_str("\r\n"))
+            .expect("writing to a string does not fail");
     };
     write(format_args!("a=group:BUNDLE {}", bundled.join(" ")));
     write(format_args!("a=msid-semantic: WMS *"));
-    let digits: Vec<String> = with.fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();
+    let digits: Vec<String> = with
+        .fingerprint
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
     let digits = digits.join(":");
     for line in &offer.lines {
-        let media = if line.kind == MediaKind::Video { "video" } else { "audio" };
+        let media = if line.kind == MediaKind::Video {
+            "video"
+        } else {
+            "audio"
+        };
         let Some(codec) = line.codec else {
             write(format_args!("m={media} 0 UDP/TLS/RTP/SAVPF 0"));
             write(format_args!("c=IN IP4 0.0.0.0"));
@@ -71,8 +85,14 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
                 if let Some(id) = line.extensions.mid {
                     write(format_args!("a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:mid"));
                 }
-                if let Some(id) = line.extensions.audio_level.filter(|_| line.kind == MediaKind::Audio) {
-                    write(format_args!("a=extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level"));
+                if let Some(id) = line
+                    .extensions
+                    .audio_level
+                    .filter(|_| line.kind == MediaKind::Audio)
+                {
+                    write(format_args!(
+                        "a=extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+                    ));
                 }
                 write(format_args!("a=recvonly"));
             }

@@ -94,7 +94,9 @@ pub(crate) fn read_offer(offer: &Offer) -> Result<ReadOffer, OfferError> {
     }
     let first = media.first().ok_or_else(|| whole("no media line"))?;
     let shared = |key: &str| {
-        value(first, key).map(str::to_owned).or_else(|| session.attribute(key).map(|text| text.trim().to_owned()))
+        value(first, key)
+            .map(str::to_owned)
+            .or_else(|| session.attribute(key).map(|text| text.trim().to_owned()))
     };
     let ufrag = shared("ice-ufrag").ok_or_else(|| whole("no ice-ufrag"))?;
     let fingerprint = shared("fingerprint").as_deref().and_then(read_fingerprint);
@@ -102,7 +104,9 @@ pub(crate) fn read_offer(offer: &Offer) -> Result<ReadOffer, OfferError> {
     if shared("setup").is_some_and(|setup| setup == "passive") {
         return Err(whole("a=setup must be actpass or active"));
     }
-    let bundle = session.attribute("group").filter(|group| group.trim().starts_with("BUNDLE"));
+    let bundle = session
+        .attribute("group")
+        .filter(|group| group.trim().starts_with("BUNDLE"));
     let bundle = bundle.ok_or_else(|| whole("no a=group:BUNDLE"))?;
     let bundled: Vec<&str> = bundle.split_whitespace().skip(1).collect();
 
@@ -116,15 +120,28 @@ pub(crate) fn read_offer(offer: &Offer) -> Result<ReadOffer, OfferError> {
         lines.push(line);
     }
     if !uses.is_empty() {
-        return Err(whole("sources or slots name a mid that is not in the session description"));
+        return Err(whole(
+            "sources or slots name a mid that is not in the session description",
+        ));
     }
-    Ok(ReadOffer { ufrag, fingerprint, lines })
+    Ok(ReadOffer {
+        ufrag,
+        fingerprint,
+        lines,
+    })
 }
 
 fn named_uses(offer: &Offer) -> Result<BTreeMap<&str, LineUse>, OfferError> {
     let mut uses = BTreeMap::new();
-    let sources = offer.sources.iter().map(|(mid, source)| (mid, LineUse::Source(*source)));
-    let slots = offer.slots.iter().enumerate().map(|(place, mid)| (mid, LineUse::Slot(place)));
+    let sources = offer
+        .sources
+        .iter()
+        .map(|(mid, source)| (mid, LineUse::Source(*source)));
+    let slots = offer
+        .slots
+        .iter()
+        .enumerate()
+        .map(|(place, mid)| (mid, LineUse::Slot(place)));
     for (mid, used) in sources.chain(slots) {
         if uses.values().any(|other| *other == used) {
             return Err(whole("a source is named twice"));
@@ -148,14 +165,32 @@ fn read_line(
     };
     let mid = value(description, "mid").ok_or_else(|| at(index, "no mid"))?;
     // A mid goes into the answer as it is; RFC 5888 allows no more than these anyway.
-    if mid.is_empty() || mid.len() > 32 || !mid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-        return Err(at(index, "the mid has other characters than letters, digits, -, _ and ."));
+    if mid.is_empty()
+        || mid.len() > 32
+        || !mid
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
+        return Err(at(
+            index,
+            "the mid has other characters than letters, digits, -, _ and .",
+        ));
     }
     let used = uses.remove(mid).unwrap_or(LineUse::Nothing);
-    let has = |key: &str| description.attributes.iter().any(|attribute| attribute.key == key);
-    let directed = ["sendonly", "recvonly", "inactive"].into_iter().find(|key| has(key)).unwrap_or("sendrecv");
+    let has = |key: &str| {
+        description
+            .attributes
+            .iter()
+            .any(|attribute| attribute.key == key)
+    };
+    let directed = ["sendonly", "recvonly", "inactive"]
+        .into_iter()
+        .find(|key| has(key))
+        .unwrap_or("sendrecv");
     match (used, directed) {
-        (LineUse::Source(source), _) if source.kind() != kind => return Err(at(index, "the source is of the other kind")),
+        (LineUse::Source(source), _) if source.kind() != kind => {
+            return Err(at(index, "the source is of the other kind"));
+        }
         (LineUse::Source(_), "recvonly" | "inactive") => return Err(at(index, "a source must be sendonly")),
         (LineUse::Slot(_), "sendonly" | "inactive") => return Err(at(index, "a slot must be recvonly")),
         _ => {}
@@ -165,16 +200,22 @@ fn read_line(
     }
     let codec = find_codec(description, kind);
     if used != LineUse::Nothing && codec.is_none() {
-        return Err(at(index, match kind {
-            MediaKind::Video => "VP8 is not offered",
-            MediaKind::Audio => "Opus is not offered",
-        }));
+        return Err(at(
+            index,
+            match kind {
+                MediaKind::Video => "VP8 is not offered",
+                MediaKind::Audio => "Opus is not offered",
+            },
+        ));
     }
     Ok(Line {
         mid: mid.to_owned(),
         kind,
         codec,
-        extensions: ExtensionIds { mid: extension(description, MID), audio_level: extension(description, AUDIO_LEVEL) },
+        extensions: ExtensionIds {
+            mid: extension(description, MID),
+            audio_level: extension(description, AUDIO_LEVEL),
+        },
         ssrcs: announced(description),
         used,
     })
@@ -231,13 +272,23 @@ fn read_fingerprint(text: &str) -> Option<Fingerprint> {
     let bytes: Option<Vec<u8>> = digits
         .trim()
         .split(':')
-        .map(|pair| (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok()).flatten())
+        .map(|pair| {
+            (pair.len() == 2)
+                .then(|| u8::from_str_radix(pair, 16).ok())
+                .flatten()
+        })
         .collect();
     bytes?.try_into().ok()
 }
 
 fn value<'a>(description: &'a MediaDescription, key: &str) -> Option<&'a str> {
-    description.attributes.iter().find(|attribute| attribute.key == key)?.value.as_deref().map(str::trim)
+    description
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == key)?
+        .value
+        .as_deref()
+        .map(str::trim)
 }
 
 fn values<'a>(description: &'a MediaDescription, key: &'a str) -> impl Iterator<Item = &'a str> {
@@ -253,5 +304,8 @@ const fn whole(reason: &'static str) -> OfferError {
 }
 
 const fn at(line: usize, reason: &'static str) -> OfferError {
-    OfferError::Bad { line: Some(line), reason }
+    OfferError::Bad {
+        line: Some(line),
+        reason,
+    }
 }

@@ -50,14 +50,28 @@ impl GcmKeys {
 }
 
 /// Encrypts in place and returns the tag.
-pub(super) fn seal(key: &LessSafeKey, nonce: Nonce, aad: &[u8], payload: &mut [u8]) -> Option<[u8; TAG_BYTES]> {
-    let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), payload).ok()?;
+pub(super) fn seal(
+    key: &LessSafeKey,
+    nonce: Nonce,
+    aad: &[u8],
+    payload: &mut [u8],
+) -> Option<[u8; TAG_BYTES]> {
+    let tag = key
+        .seal_in_place_separate_tag(nonce, Aad::from(aad), payload)
+        .ok()?;
     tag.as_ref().try_into().ok()
 }
 
 /// Decrypts in place and returns the length of the plain text, which stands at the beginning.
-pub(super) fn open(key: &LessSafeKey, nonce: Nonce, aad: &[u8], sealed: &mut [u8]) -> Result<usize, SrtpError> {
-    key.open_in_place(nonce, Aad::from(aad), sealed).map(|plain| plain.len()).map_err(|_| SrtpError::NotAuthentic)
+pub(super) fn open(
+    key: &LessSafeKey,
+    nonce: Nonce,
+    aad: &[u8],
+    sealed: &mut [u8],
+) -> Result<usize, SrtpError> {
+    key.open_in_place(nonce, Aad::from(aad), sealed)
+        .map(|plain| plain.len())
+        .map_err(|_| SrtpError::NotAuthentic)
 }
 
 /// The first block of the key stream for `label`; with a key derivation rate of 0 it is all that is needed.
@@ -66,7 +80,9 @@ fn derive_block(key: &MasterKey, label: u8, crypto: &dyn RTCCrypto) -> Option<[u
     // A 96-bit salt stands left in the 112 bits (RFC 7714 section 11).
     block.get_mut(..key.salt.len())?.copy_from_slice(&key.salt);
     block[7] ^= label;
-    crypto.block_encrypt(BlockCipherAlgorithm::Aes128, &key.key, &mut block).ok()?;
+    crypto
+        .block_encrypt(BlockCipherAlgorithm::Aes128, &key.key, &mut block)
+        .ok()?;
     Some(block)
 }
 

@@ -23,23 +23,35 @@ struct Window {
 impl Windows {
     /// The 48-bit index that a sequence number most likely stands for (RFC 3711 appendix A).
     pub(super) fn guess(&self, ssrc: u32, sequence_number: u16) -> u64 {
-        let Some(window) = self.window(ssrc) else { return u64::from(sequence_number) };
+        let Some(window) = self.window(ssrc) else {
+            return u64::from(sequence_number);
+        };
         let (rollover, newest) = (window.newest >> 16, window.newest as u16);
         let rollover = if newest < 1 << 15 {
-            if i32::from(sequence_number) - i32::from(newest) > 1 << 15 { rollover.wrapping_sub(1) } else { rollover }
+            if i32::from(sequence_number) - i32::from(newest) > 1 << 15 {
+                rollover.wrapping_sub(1)
+            } else {
+                rollover
+            }
         } else if i32::from(newest) - (1 << 15) > i32::from(sequence_number) {
             rollover + 1
         } else {
             rollover
         };
         // Before the first packet there is no earlier round; the check of authenticity settles it.
-        let rollover = if rollover > u64::from(u32::MAX) { 0 } else { rollover };
+        let rollover = if rollover > u64::from(u32::MAX) {
+            0
+        } else {
+            rollover
+        };
         rollover << 16 | u64::from(sequence_number)
     }
 
     /// Whether a packet of this index may be looked at.
     pub(super) fn check(&self, ssrc: u32, index: u64) -> Result<(), SrtpError> {
-        let Some(window) = self.window(ssrc) else { return self.admits(ssrc) };
+        let Some(window) = self.window(ssrc) else {
+            return self.admits(ssrc);
+        };
         let old = window.newest.checked_sub(index);
         match old {
             None => Ok(()),
@@ -50,13 +62,21 @@ impl Windows {
 
     /// Whether a packet of this SSRC may be looked at.
     pub(super) fn admits(&self, ssrc: u32) -> Result<(), SrtpError> {
-        if self.0.len() < MOST_SSRCS || self.window(ssrc).is_some() { Ok(()) } else { Err(SrtpError::TooManySources) }
+        if self.0.len() < MOST_SSRCS || self.window(ssrc).is_some() {
+            Ok(())
+        } else {
+            Err(SrtpError::TooManySources)
+        }
     }
 
     /// A packet of this index proved authentic.
     pub(super) fn accept(&mut self, ssrc: u32, index: u64) {
         let Some(window) = self.0.iter_mut().find(|window| window.ssrc == ssrc) else {
-            let mut window = Window { ssrc, newest: index, seen: [0; WORDS] };
+            let mut window = Window {
+                ssrc,
+                newest: index,
+                seen: [0; WORDS],
+            };
             window.set(index, true);
             self.0.push(window);
             return;
@@ -88,7 +108,11 @@ impl Window {
     fn set(&mut self, index: u64, seen: bool) {
         let bit = index % WINDOW_PACKETS;
         let word = &mut self.seen[(bit / 64) as usize];
-        if seen { *word |= 1 << (bit % 64) } else { *word &= !(1 << (bit % 64)) }
+        if seen {
+            *word |= 1 << (bit % 64)
+        } else {
+            *word &= !(1 << (bit % 64))
+        }
     }
 }
 
@@ -111,7 +135,11 @@ mod tests {
             assert_eq!(windows.check(1, index), Err(SrtpError::Replayed));
         }
         windows.accept(1, 70_000);
-        assert_eq!(windows.check(1, 70_000 - WINDOW_PACKETS), Err(SrtpError::Replayed), "too old to tell");
+        assert_eq!(
+            windows.check(1, 70_000 - WINDOW_PACKETS),
+            Err(SrtpError::Replayed),
+            "too old to tell"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::*;
+use crate::erasure::sweep;
 use crate::store::{
     CapturedPicture, FinishedRecording, LessonRecord, NewCapture, NewSeat, RecordingKey, RecordingState,
     RoomRecord, SeatRecord,
@@ -382,7 +383,7 @@ async fn a_link_a_missing_or_a_changed_file_is_not_sent() {
 async fn a_discarded_lesson_is_gone_at_once_and_erased_later() {
     let class = Class::new(|_| {}).await;
     let id = class.record(b"content").await;
-    let day = Duration::from_secs(86_400);
+    let (day, minute) = (Duration::from_secs(86_400), Duration::from_secs(60));
     class
         .store
         .discard_lesson(class.lesson.id, START, day)
@@ -394,15 +395,26 @@ async fn a_discarded_lesson_is_gone_at_once_and_erased_later() {
         class.fetch("recordings", "").await.json()["lessons"],
         serde_json::json!([])
     );
-    assert_eq!(class.store.due_erasures(START + day / 2).await.expect("read"), []);
-    let due = class.store.due_erasures(START + day).await.expect("read");
-    assert_eq!((due.len(), due[0].id), (1, id));
-    class
-        .store
-        .recording_erased(id, START + day)
-        .await
-        .expect("written");
-    assert_eq!(class.store.due_erasures(START + day * 2).await.expect("read"), []);
+    let (store, root) = (&class.store, class.place.config.recordings_folder());
+    let file = root.join(class.path(RecordingKind::Camera, false).to_string());
+    assert_eq!(
+        sweep(store, &root, day, START + day + minute)
+            .await
+            .expect("swept"),
+        0,
+        "the lesson is not over"
+    );
+    store.end_lesson(class.lesson.id, START).await.expect("written");
+    assert_eq!(sweep(store, &root, day, START + day / 2).await.expect("swept"), 0);
+    assert!(file.exists());
+    assert_eq!(
+        sweep(store, &root, day, START + day + minute)
+            .await
+            .expect("swept"),
+        1
+    );
+    assert!(!file.exists() && !file.parent().expect("a folder").exists());
+    assert_eq!(sweep(store, &root, day, START + day * 2).await.expect("swept"), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,584 @@
+//! Keeps both tracks of a recording going: decides what is written when nothing, or nothing usable, arrives.
+//!
+//! `webmmux` waits for data on every pad, so a silent track would keep the other one off the disk. Time is passed
+//! in, on the lesson clock; nothing here knows a pipeline.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use seodang_model::MediaKind;
+use seodang_rtp::{Frame, FrameSize};
+
+use crate::opus::{SILENCE, SILENCE_DURATION, packet_duration};
+use crate::vp8::{black_keyframe, repeat_frame};
+
+/// A frame as it goes into the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) kind: MediaKind,
+    /// On the lesson clock; rises strictly within a kind.
+    pub(crate) at: Duration,
+    pub(crate) data: Bytes,
+    pub(crate) keyframe: bool,
+    /// Whether a participant sent it.
+    pub(crate) real: bool,
+}
+
+/// What became of an offered frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Written,
+    /// Its place was filled already.
+    Late,
+    /// The source is off, or its participant away.
+    NotSending,
+    /// A picture that cannot be decoded before the next key frame.
+    AwaitingKeyframe,
+}
+
+/// The state of both tracks of one recording.
+#[derive(Debug)]
+pub(crate) struct Fill {
+    video: Video,
+    audio: Audio,
+    /// Nothing is filled before it is known where the file begins.
+    begun: bool,
+    away: bool,
+}
+
+#[derive(Debug)]
+struct Video {
+    sending: bool,
+    awaiting_keyframe: bool,
+    /// Whether the decoder holds a picture of the participant that may be repeated.
+    shows_picture: bool,
+    last: Option<Duration>,
+    /// From where starvation is counted.
+    since: Duration,
+    size: FrameSize,
+    black: Option<Bytes>,
+    repeat: Option<Bytes>,
+}
+
+#[derive(Debug)]
+struct Audio {
+    sending: bool,
+    /// When the source was switched off; sound captured before that may still arrive.
+    stopped_at: Duration,
+    last: Option<Duration>,
+    /// Up to where the track has sound.
+    end: Duration,
+}
+
+impl Fill {
+    pub(crate) fn new() -> Self {
+        Self {
+            video: Video {
+                sending: false,
+                awaiting_keyframe: true,
+                shows_picture: false,
+                last: None,
+                since: Duration::ZERO,
+                size: FrameSize {
+                    width: 640,
+                    height: 360,
+                },
+                black: None,
+                repeat: None,
+            },
+            audio: Audio {
+                sending: false,
+                stopped_at: Duration::ZERO,
+                last: None,
+                end: Duration::ZERO,
+            },
+            begun: false,
+            away: false,
+        }
+    }
+
+    /// Offers a frame of a participant; the pieces it leads to are appended to `out`.
+    pub(crate) fn write(&mut self, kind: MediaKind, frame: &Frame, out: &mut Vec<Piece>) -> Verdict {
+        if self.away {
+            return Verdict::NotSending;
+        }
+        match kind {
+            MediaKind::Video => self.video.write(frame, out),
+            MediaKind::Audio => self.audio.write(frame, out),
+        }
+    }
+
+    /// The file begins at `origin`, that of its earliest frame: nothing earlier can be written any more, and what
+    /// is missing from there on is filled.
+    pub(crate) fn begin_at(&mut self, origin: Duration) {
+        self.begun = true;
+        if self.video.last.is_none() {
+            self.video.since = origin;
+        }
+        if self.audio.last.is_none() {
+            self.audio.end = origin;
+        }
+    }
+
+    /// The source was published or unpublished at `at`. A picture switched off turns black at once.
+    pub(crate) fn set_sending(&mut self, kind: MediaKind, sending: bool, at: Duration, out: &mut Vec<Piece>) {
+        match kind {
+            MediaKind::Video if sending == self.video.sending => {}
+            MediaKind::Video => {
+                self.video.sending = sending;
+                self.video.awaiting_keyframe = true;
+                if !sending && self.holds_media() && !self.away {
+                    self.video.push_black(at, out);
+                }
+            }
+            MediaKind::Audio => {
+                if self.audio.sending && !sending {
+                    self.audio.stopped_at = at;
+                }
+                self.audio.sending = sending;
+            }
+        }
+    }
+
+    /// The participant left or came back at `at`. One filler on each pad marks the place, then nothing is written
+    /// until it is back: a gap, not hours of black.
+    pub(crate) fn set_away(&mut self, away: bool, at: Duration, out: &mut Vec<Piece>) {
+        if self.away == away {
+            return;
+        }
+        self.away = away;
+        self.video.awaiting_keyframe = true;
+        if !self.holds_media() {
+            return;
+        }
+        if away {
+            self.video.push_black(at, out);
+            let at = self.audio.end.max(at);
+            self.audio.push_silence(at, out);
+        } else {
+            self.video.since = self.video.since.max(at);
+            self.audio.end = self.audio.end.max(at);
+        }
+    }
+
+    /// Fills what is missing at `now`, staying [`LAG`] behind it.
+    pub(crate) fn tick(&mut self, now: Duration, out: &mut Vec<Piece>) {
+        let Some(edge) = now.checked_sub(LAG) else { return };
+        if !self.begun || self.away {
+            return;
+        }
+        self.video.fill(edge, out);
+        self.audio.fill(edge, out);
+    }
+
+    /// Pictures were lost on the way: the next one that helps is a key frame.
+    pub(crate) fn lose_picture(&mut self) {
+        self.video.awaiting_keyframe = true;
+    }
+
+    /// Whether a key frame would be of use.
+    pub(crate) fn awaits_keyframe(&self) -> bool {
+        self.video.sending && self.video.awaiting_keyframe && !self.away
+    }
+
+    fn holds_media(&self) -> bool {
+        self.video.last.is_some() || self.audio.last.is_some()
+    }
+
+    /// Size of the last real picture, or what stands in for it.
+    pub(crate) fn size(&self) -> FrameSize {
+        self.video.size
+    }
+}
+
+impl Video {
+    fn write(&mut self, frame: &Frame, out: &mut Vec<Piece>) -> Verdict {
+        if !self.sending {
+            return Verdict::NotSending;
+        }
+        if self.awaiting_keyframe && !frame.keyframe {
+            return Verdict::AwaitingKeyframe;
+        }
+        if self.last.is_some_and(|last| frame.at <= last) || frame.at < self.since {
+            self.awaiting_keyframe = true;
+            return Verdict::Late;
+        }
+        if let Some(size) = frame.size.filter(|size| *size != self.size) {
+            self.size = size;
+            self.black = None;
+            self.repeat = None;
+        }
+        self.awaiting_keyframe = false;
+        self.shows_picture = true;
+        self.push(frame.at, frame.data.clone(), frame.keyframe, true, out);
+        Verdict::Written
+    }
+
+    fn fill(&mut self, edge: Duration, out: &mut Vec<Piece>) {
+        if self.last.is_none() && edge >= self.since {
+            self.push_black(self.since, out);
+        }
+        while edge >= self.since + VIDEO_STEP {
+            let at = self.since + VIDEO_STEP;
+            if self.sending && self.shows_picture {
+                let size = self.size;
+                let data = self.repeat.get_or_insert_with(|| repeat_frame(size)).clone();
+                self.push(at, data, false, false, out);
+            } else {
+                self.push_black(at, out);
+            }
+        }
+    }
+
+    /// Black from `at` on, or just behind what stands there already.
+    fn push_black(&mut self, at: Duration, out: &mut Vec<Piece>) {
+        let at = self.last.map_or(at, |last| at.max(last + MOMENT));
+        let size = self.size;
+        let data = self.black.get_or_insert_with(|| black_keyframe(size)).clone();
+        self.shows_picture = false;
+        self.awaiting_keyframe = true;
+        self.push(at, data, true, false, out);
+    }
+
+    fn push(&mut self, at: Duration, data: Bytes, keyframe: bool, real: bool, out: &mut Vec<Piece>) {
+        self.last = Some(at);
+        self.since = self.since.max(at);
+        out.push(Piece {
+            kind: MediaKind::Video,
+            at,
+            data,
+            keyframe,
+            real,
+        });
+    }
+}
+
+impl Audio {
+    fn write(&mut self, frame: &Frame, out: &mut Vec<Piece>) -> Verdict {
+        if !self.sending && frame.at >= self.stopped_at {
+            return Verdict::NotSending;
+        }
+        if self.last.is_some_and(|last| frame.at <= last) || (self.last.is_none() && frame.at < self.end) {
+            return Verdict::Late;
+        }
+        // Lost packets leave room for whole ones; a step of the clock is no loss.
+        let begun = self.last.is_some() || self.end > Duration::ZERO;
+        if begun && frame.at.saturating_sub(self.end) <= MOST_LOST {
+            self.fill(frame.at, out);
+        }
+        self.last = Some(frame.at);
+        self.end = self.end.max(frame.at + packet_duration(&frame.data));
+        out.push(Piece {
+            kind: MediaKind::Audio,
+            at: frame.at,
+            data: frame.data.clone(),
+            keyframe: true,
+            real: true,
+        });
+        Verdict::Written
+    }
+
+    fn fill(&mut self, edge: Duration, out: &mut Vec<Piece>) {
+        while edge >= self.end + SILENCE_DURATION {
+            self.push_silence(self.end, out);
+        }
+    }
+
+    fn push_silence(&mut self, at: Duration, out: &mut Vec<Piece>) {
+        let at = self.last.map_or(at, |last| at.max(last + MOMENT));
+        self.last = Some(at);
+        self.end = at + SILENCE_DURATION;
+        out.push(Piece {
+            kind: MediaKind::Audio,
+            at,
+            data: SILENCE,
+            keyframe: true,
+            real: false,
+        });
+    }
+}
+
+/// How far fillers stay behind the clock: a real frame late by less, after reordering and repair, finds its place.
+/// With [`VIDEO_STEP`] it is also what a crash loses of the track that goes on.
+const LAG: Duration = Duration::from_millis(200);
+/// A starved picture is refilled so often.
+const VIDEO_STEP: Duration = Duration::from_millis(200);
+/// A longer hole in the sound of a sending microphone is left to [`Fill::tick`].
+const MOST_LOST: Duration = Duration::from_secs(5);
+/// The resolution of times in the file.
+const MOMENT: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+    use seodang_rtp::ClockSource;
+
+    use super::*;
+    use crate::vp8::keyframe_size;
+
+    const SIZE: FrameSize = FrameSize {
+        width: 320,
+        height: 180,
+    };
+
+    #[test]
+    fn nothing_is_written_before_the_first_real_frame() {
+        let (mut fill, mut out) = (Fill::new(), Vec::new());
+        fill.tick(ms(5_000), &mut out);
+        fill.set_sending(MediaKind::Video, false, ms(5_000), &mut out);
+        fill.set_away(true, ms(6_000), &mut out);
+        assert_eq!(out, []);
+    }
+
+    #[test]
+    fn an_absent_picture_is_black_every_200_ms_from_the_first_sound_on() {
+        let (mut fill, mut out) = (Fill::new(), Vec::new());
+        fill.set_sending(MediaKind::Audio, true, ms(0), &mut out);
+        for at in (1_000..2_000).step_by(20) {
+            assert_eq!(
+                fill.write(MediaKind::Audio, &sound(at), &mut out),
+                Verdict::Written
+            );
+            fill.begin_at(ms(1_000));
+            fill.tick(ms(at + 20), &mut out);
+        }
+        let black: Vec<_> = of(&out, MediaKind::Video);
+        let places: Vec<_> = black.iter().map(|piece| piece.at).collect();
+        assert_eq!(places, [1_000, 1_200, 1_400, 1_600, 1_800].map(ms));
+        assert!(black.iter().all(|piece| piece.keyframe && !piece.real));
+        assert_eq!(
+            keyframe_size(&black[0].data),
+            Some(FrameSize {
+                width: 640,
+                height: 360
+            })
+        );
+    }
+
+    #[test]
+    fn a_muted_microphone_is_silence_every_20_ms() {
+        let (mut fill, mut out) = (sending(), Vec::new());
+        for at in (0..2_000).step_by(40) {
+            fill.write(MediaKind::Video, &picture(at, at == 0), &mut out);
+            fill.tick(ms(at), &mut out);
+        }
+        let silence = of(&out, MediaKind::Audio);
+        assert!(
+            silence
+                .windows(2)
+                .all(|pair| pair[1].at - pair[0].at == SILENCE_DURATION)
+        );
+        assert_eq!((silence.len(), &silence[0].data), (88, &SILENCE));
+    }
+
+    #[test]
+    fn a_camera_switched_off_turns_black_at_once_in_its_own_size_and_needs_a_keyframe_again() {
+        let (mut fill, mut out) = (sending(), Vec::new());
+        fill.write(MediaKind::Video, &picture(0, true), &mut out);
+        fill.set_sending(MediaKind::Video, false, ms(500), &mut out);
+        let black = out.last().expect("a filler").clone();
+        assert_eq!((black.at, keyframe_size(&black.data)), (ms(500), Some(SIZE)));
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(510, true), &mut out),
+            Verdict::NotSending
+        );
+        fill.set_sending(MediaKind::Video, true, ms(600), &mut out);
+        assert!(fill.awaits_keyframe());
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(610, false), &mut out),
+            Verdict::AwaitingKeyframe
+        );
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(640, true), &mut out),
+            Verdict::Written
+        );
+        assert!(!fill.awaits_keyframe());
+    }
+
+    #[test]
+    fn a_still_screen_is_repeated_and_never_black() {
+        let (mut fill, mut out) = (sending(), Vec::new());
+        fill.write(MediaKind::Video, &picture(0, true), &mut out);
+        for now in (0..3_000).step_by(50) {
+            fill.tick(ms(now), &mut out);
+        }
+        let fillers = of(&out, MediaKind::Video).split_off(1);
+        assert_eq!(fillers.len(), 13);
+        assert!(
+            fillers
+                .iter()
+                .all(|piece| !piece.keyframe && piece.data == repeat_frame(SIZE))
+        );
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(3_000, false), &mut out),
+            Verdict::Written,
+            "deltas go on"
+        );
+    }
+
+    #[test]
+    fn a_frame_older_than_a_filler_is_dropped_and_a_keyframe_wished() {
+        let (mut fill, mut out) = (sending(), Vec::new());
+        fill.write(MediaKind::Video, &picture(0, true), &mut out);
+        fill.tick(ms(450), &mut out);
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(190, false), &mut out),
+            Verdict::Late
+        );
+        assert!(fill.awaits_keyframe());
+        fill.tick(ms(1_000), &mut out);
+        assert_eq!(
+            out.last().map(|piece| piece.keyframe),
+            Some(true),
+            "silence comes last"
+        );
+        assert!(
+            of(&out, MediaKind::Video)
+                .iter()
+                .skip(1)
+                .all(|piece| !piece.keyframe),
+            "the good picture stands"
+        );
+    }
+
+    #[test]
+    fn while_its_participant_is_away_a_recording_has_one_filler_on_each_pad_and_then_nothing() {
+        let (mut fill, mut out) = (sending(), Vec::new());
+        fill.write(MediaKind::Video, &picture(0, true), &mut out);
+        fill.write(MediaKind::Audio, &sound(0), &mut out);
+        out.clear();
+        fill.set_away(true, ms(1_000), &mut out);
+        (1_000..60_000)
+            .step_by(500)
+            .for_each(|now| fill.tick(ms(now), &mut out));
+        assert_eq!(
+            fill.write(MediaKind::Audio, &sound(2_000), &mut out),
+            Verdict::NotSending
+        );
+        assert_eq!(
+            out.iter().map(|piece| (piece.kind, piece.at)).collect::<Vec<_>>(),
+            [(MediaKind::Video, ms(1_000)), (MediaKind::Audio, ms(1_000))]
+        );
+        out.clear();
+        fill.set_away(false, ms(60_000), &mut out);
+        fill.tick(ms(60_300), &mut out);
+        assert!(
+            out.iter().all(|piece| piece.at >= ms(60_000)) && out.len() < 8,
+            "{out:?}"
+        );
+        assert_eq!(
+            fill.write(MediaKind::Video, &picture(60_150, false), &mut out),
+            Verdict::AwaitingKeyframe
+        );
+    }
+
+    #[test]
+    fn lost_sound_is_filled_when_the_next_packet_arrives() {
+        let (mut fill, mut out) = (sending(), Vec::new());
+        for at in [0, 20, 100] {
+            fill.write(MediaKind::Audio, &sound(at), &mut out);
+        }
+        let places: Vec<_> = out.iter().map(|piece| (piece.at, piece.real)).collect();
+        assert_eq!(
+            places,
+            [
+                (0, true),
+                (20, true),
+                (40, false),
+                (60, false),
+                (80, false),
+                (100, true)
+            ]
+            .map(|(at, real)| (ms(at), real))
+        );
+    }
+
+    #[test]
+    fn sound_from_before_the_mute_still_counts() {
+        let (mut fill, mut out) = (sending(), Vec::new());
+        fill.write(MediaKind::Audio, &sound(0), &mut out);
+        fill.set_sending(MediaKind::Audio, false, ms(50), &mut out);
+        assert_eq!(
+            fill.write(MediaKind::Audio, &sound(20), &mut out),
+            Verdict::Written
+        );
+        assert_eq!(
+            fill.write(MediaKind::Audio, &sound(60), &mut out),
+            Verdict::NotSending
+        );
+    }
+
+    proptest! {
+        /// Whatever happens, each track's times rise, and neither lags far behind the clock.
+        #[test]
+        fn both_tracks_keep_up(steps in proptest::collection::vec((0_u8..8, 0_u64..300, any::<bool>()), 1..300)) {
+            let (mut fill, mut out) = (sending(), Vec::new());
+            let mut now = 1_000;
+            let mut back_at = 0;
+            let mut away = false;
+            for (step, delay, flag) in steps {
+                now += 20;
+                match step {
+                    0..3 => { fill.write(MediaKind::Video, &picture(now - delay, flag), &mut out); }
+                    3..5 => { fill.write(MediaKind::Audio, &sound(now - delay), &mut out); }
+                    5 => fill.set_sending(MediaKind::Video, flag, ms(now), &mut out),
+                    6 => fill.set_sending(MediaKind::Audio, flag, ms(now), &mut out),
+                    _ => { fill.set_away(flag, ms(now), &mut out); away = flag; back_at = now; }
+                }
+                fill.tick(ms(now), &mut out);
+                for kind in [MediaKind::Video, MediaKind::Audio] {
+                    let track = of(&out, kind);
+                    prop_assert!(track.windows(2).all(|pair| pair[0].at < pair[1].at));
+                    if !away && now > back_at + 400 {
+                        let last = track.last().map_or(Duration::ZERO, |piece| piece.at);
+                        prop_assert!(last + ms(401) >= ms(now), "{kind:?} ends at {last:?} at {now}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn sending() -> Fill {
+        let mut fill = Fill::new();
+        fill.begin_at(ms(0));
+        fill.set_sending(MediaKind::Video, true, ms(0), &mut Vec::new());
+        fill.set_sending(MediaKind::Audio, true, ms(0), &mut Vec::new());
+        fill
+    }
+
+    fn of(pieces: &[Piece], kind: MediaKind) -> Vec<Piece> {
+        pieces
+            .iter()
+            .filter(|piece| piece.kind == kind)
+            .cloned()
+            .collect()
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn picture(at: u64, keyframe: bool) -> Frame {
+        frame(at, keyframe, keyframe.then_some(SIZE))
+    }
+
+    fn sound(at: u64) -> Frame {
+        Frame {
+            data: Bytes::from_static(&[0xf8, 1]),
+            ..frame(at, true, None)
+        }
+    }
+
+    fn frame(at: u64, keyframe: bool, size: Option<FrameSize>) -> Frame {
+        Frame {
+            data: Bytes::from_static(b"picture"),
+            keyframe,
+            size,
+            at: ms(at),
+            captured_at: SystemTime::UNIX_EPOCH,
+            clock: ClockSource::Arrival,
+        }
+    }
+}

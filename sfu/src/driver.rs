@@ -1,0 +1,11 @@
+//! The threads and sockets of the SFU: one worker with one UDP port each.
+
+mod candidates;
+mod connection;
+mod counters;
+mod events;
+mod outbox;
+mod worker;
+
+pub(crate) use candidates::host_addresses;
+pub(crate) use worker::{Command, CommandQueue, Worker, WorkerConfig};

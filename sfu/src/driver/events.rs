@@ -1,0 +1,104 @@
+//! Events on their way out: never lost, never waited for.
+
+use std::collections::BTreeMap;
+
+use seodang_model::protocol::{IceState, MediaState};
+use seodang_model::{ParticipantId, Publication};
+use tokio::sync::mpsc;
+
+use crate::SfuEvent;
+
+/// The outgoing end. When the channel is full, the newest state of each participant is kept and sent as soon as there
+/// is room: bounded by the number of participants, and nothing that is still true is lost.
+pub(super) struct Events {
+    channel: mpsc::Sender<SfuEvent>,
+    waiting: BTreeMap<Key, SfuEvent>,
+}
+
+/// What a later event of the same key replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    States(ParticipantId),
+    Slots(ParticipantId),
+    Flowing(Publication),
+    Reoffer(ParticipantId),
+}
+
+impl Events {
+    pub(super) fn new(channel: mpsc::Sender<SfuEvent>) -> Self {
+        Self {
+            channel,
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn send(&mut self, event: SfuEvent) {
+        if self.waiting.is_empty() {
+            match self.channel.try_send(event) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+                Err(mpsc::error::TrySendError::Full(event)) => self.keep(event),
+            }
+        } else {
+            self.keep(event);
+        }
+    }
+
+    pub(super) fn states(&mut self, participant: ParticipantId, ice: IceState, media: MediaState) {
+        self.send(SfuEvent::States {
+            participant,
+            ice,
+            media,
+        });
+    }
+
+    /// Sends what had no room before.
+    pub(super) fn flush(&mut self) {
+        while let Some((key, event)) = self.waiting.pop_first() {
+            if let Err(mpsc::error::TrySendError::Full(event)) = self.channel.try_send(event) {
+                self.waiting.insert(key, event);
+                return;
+            }
+        }
+    }
+
+    fn keep(&mut self, event: SfuEvent) {
+        let key = match &event {
+            SfuEvent::States { participant, .. } => Key::States(*participant),
+            SfuEvent::Slots { participant, .. } => Key::Slots(*participant),
+            SfuEvent::Flowing { publication } => Key::Flowing(*publication),
+            SfuEvent::ReofferNeeded { participant, .. } => Key::Reoffer(*participant),
+        };
+        self.waiting.insert(key, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_channel_keeps_the_newest_state_of_each_participant() {
+        let (channel, mut receiver) = mpsc::channel(1);
+        let mut events = Events::new(channel);
+        let (a, b) = (ParticipantId::from_bits(1), ParticipantId::from_bits(2));
+        for media in [MediaState::New, MediaState::Ready, MediaState::Stalled] {
+            events.states(a, IceState::Connected, media);
+            events.states(b, IceState::Connected, media);
+        }
+        let mut last = BTreeMap::new();
+        while let Ok(event) = receiver.try_recv() {
+            let SfuEvent::States {
+                participant, media, ..
+            } = event
+            else {
+                panic!("a state")
+            };
+            last.insert(participant, media);
+            events.flush();
+        }
+        assert_eq!(
+            last,
+            BTreeMap::from([(a, MediaState::Stalled), (b, MediaState::Stalled)])
+        );
+    }
+}

@@ -1,0 +1,462 @@
+//! One media thread: commands and datagrams in, datagrams and events out, no lock and no waiting but for the socket.
+
+mod door;
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use mio::net::UdpSocket;
+use mio::{Interest, Poll, Token, Waker};
+use rtc_crypto::RTCCryptoProvider;
+use seodang_model::protocol::{IceState, Offer, ViewSlot};
+use seodang_model::{LessonId, ParticipantId, Publication, Rights};
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::Connection;
+use super::events::Events;
+use super::outbox::Outbox;
+use crate::room::{Negotiated, NegotiatedSlot, Output as _, Room, RoomConfig};
+use crate::transport::dtls::Identity;
+use crate::transport::sdp::{AnswerLines, LineUse, read_offer, write_answer};
+use crate::{OfferError, RoomReport, SfuError, SfuEvent, SfuStats, TrackSink};
+
+/// Commands that may wait: some seconds of the busiest class. When it is full the command is refused as busy.
+const COMMANDS: usize = 4_096;
+/// Datagrams read before commands and timers get their turn.
+const DATAGRAMS_A_TURN: usize = 256;
+/// How often silent connections are looked for.
+const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
+/// Larger than any datagram that comes through the internet.
+const DATAGRAM_BYTES: usize = 2_048;
+
+const SOCKET: Token = Token(0);
+const WAKER: Token = Token(1);
+
+/// What a worker is told; see the methods of `SfuHandle` of the same names.
+pub(crate) enum Command {
+    Join {
+        lesson: LessonId,
+        participant: ParticipantId,
+        rights: Rights,
+        done: oneshot::Sender<()>,
+    },
+    Offer {
+        participant: ParticipantId,
+        offer: Box<Offer>,
+        answer: oneshot::Sender<Result<String, OfferError>>,
+    },
+    Publish(Publication),
+    Unpublish(Publication),
+    SetRights(ParticipantId, Rights),
+    View {
+        participant: ParticipantId,
+        generation: u32,
+        slots: Vec<ViewSlot>,
+    },
+    Attach(Publication, Box<dyn TrackSink>),
+    Detach(Publication),
+    RequestKeyframe {
+        publication: Publication,
+        for_tick: bool,
+    },
+    Leave(ParticipantId),
+    CloseRoom {
+        lesson: LessonId,
+        done: oneshot::Sender<()>,
+    },
+    Report {
+        lesson: LessonId,
+        report: oneshot::Sender<RoomReport>,
+    },
+    Stats(oneshot::Sender<SfuStats>),
+    Shutdown,
+}
+
+/// The outside's end of a worker.
+#[derive(Clone)]
+pub(crate) struct CommandQueue {
+    commands: SyncSender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl CommandQueue {
+    /// Hands a command over without waiting.
+    pub(crate) fn send(&self, command: Command) -> Result<(), SfuError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => SfuError::Busy,
+        })?;
+        self.waker.wake().map_err(SfuError::Thread)
+    }
+}
+
+/// What a worker is made with.
+pub(crate) struct WorkerConfig {
+    pub(crate) socket: std::net::UdpSocket,
+    pub(crate) candidates: Vec<SocketAddr>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) provider: Arc<dyn RTCCryptoProvider>,
+    pub(crate) room: RoomConfig,
+    pub(crate) events: mpsc::Sender<SfuEvent>,
+}
+
+/// The state of a media thread.
+pub(crate) struct Worker {
+    poll: Poll,
+    commands: Receiver<Command>,
+    candidates: Vec<SocketAddr>,
+    identity: Arc<Identity>,
+    provider: Arc<dyn RTCCryptoProvider>,
+    room_config: RoomConfig,
+    rooms: HashMap<LessonId, Room>,
+    lessons: HashMap<ParticipantId, LessonId>,
+    /// Whose packets come from where; only authentic checks write it.
+    addresses: HashMap<SocketAddr, ParticipantId>,
+    ufrags: HashMap<String, ParticipantId>,
+    out: Outbox,
+    next_ssrc: u32,
+    liveness_at: Instant,
+}
+
+impl Worker {
+    /// A worker and the way to tell it something.
+    ///
+    /// # Errors
+    /// When the kernel refuses what a thread needs to wait for a socket.
+    pub(crate) fn new(config: WorkerConfig) -> io::Result<(Self, CommandQueue)> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        config.socket.set_nonblocking(true)?;
+        let mut socket = UdpSocket::from_std(config.socket);
+        poll.registry()
+            .register(&mut socket, SOCKET, Interest::READABLE)?;
+        let (sender, commands) = sync_channel(COMMANDS);
+        let worker = Self {
+            poll,
+            commands,
+            candidates: config.candidates,
+            identity: config.identity,
+            provider: config.provider,
+            room_config: config.room,
+            rooms: HashMap::new(),
+            lessons: HashMap::new(),
+            addresses: HashMap::new(),
+            ufrags: HashMap::new(),
+            out: Outbox::new(socket, Events::new(config.events)),
+            // Any start will do; each is used once, so no two streams under one set of keys ever share one.
+            next_ssrc: rand::random(),
+            liveness_at: Instant::now() + LIVENESS_PERIOD,
+        };
+        Ok((
+            worker,
+            CommandQueue {
+                commands: sender,
+                waker,
+            },
+        ))
+    }
+
+    /// Runs until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut events = mio::Events::with_capacity(8);
+        let mut unread = false;
+        loop {
+            let wait = if unread {
+                Duration::ZERO
+            } else {
+                self.next_timeout().saturating_duration_since(Instant::now())
+            };
+            if let Err(error) = self.poll.poll(&mut events, Some(wait))
+                && error.kind() != ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "a media worker cannot wait for its socket");
+                return;
+            }
+            while let Ok(command) = self.commands.try_recv() {
+                if matches!(command, Command::Shutdown) {
+                    self.say_goodbye();
+                    return;
+                }
+                self.handle_command(Instant::now(), command);
+            }
+            // Readiness is told once: reading goes on until the socket is empty, a turn at a time.
+            unread = self.read_datagrams();
+            self.handle_timeouts(Instant::now());
+            self.out.events.flush();
+        }
+    }
+
+    fn next_timeout(&self) -> Instant {
+        let rooms = self.rooms.values().filter_map(Room::poll_timeout);
+        let handshakes = self
+            .out
+            .connections
+            .values()
+            .filter_map(|connection| connection.dtls.poll_timeout());
+        rooms.chain(handshakes).fold(self.liveness_at, Instant::min)
+    }
+
+    /// Whether there may be more to read.
+    fn read_datagrams(&mut self) -> bool {
+        let mut buffer = [0; DATAGRAM_BYTES];
+        for _ in 0..DATAGRAMS_A_TURN {
+            match self.out.socket.recv_from(&mut buffer) {
+                Ok((length, from)) => self.handle_datagram(Instant::now(), &mut buffer[..length], from),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                // An earlier datagram of ours was refused somewhere; that is no reason to stop reading.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    fn handle_timeouts(&mut self, now: Instant) {
+        for room in self.rooms.values_mut() {
+            if room.poll_timeout().is_some_and(|at| at <= now) {
+                room.handle_timeout(now, &mut self.out);
+            }
+        }
+        let due: Vec<ParticipantId> = self
+            .out
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.dtls.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(participant, _)| *participant)
+            .collect();
+        for participant in due {
+            self.handle_dtls_timeout(now, participant);
+        }
+        if now >= self.liveness_at {
+            self.liveness_at = now + LIVENESS_PERIOD;
+            let silent: Vec<ParticipantId> = self
+                .out
+                .connections
+                .iter()
+                .filter(|(_, connection)| connection.lost_at() <= now)
+                .map(|(participant, _)| *participant)
+                .collect();
+            for participant in silent {
+                self.out.counters.connections_lost += 1;
+                self.disconnect(now, participant, Some("no sign of the other end"));
+            }
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Join {
+                lesson,
+                participant,
+                rights,
+                done,
+            } => {
+                let room = self
+                    .rooms
+                    .entry(lesson)
+                    .or_insert_with(|| Room::new(self.room_config));
+                room.join(now, participant, rights, &mut self.out);
+                self.lessons.insert(participant, lesson);
+                // Who asked may have given up; the seat is taken all the same.
+                let _ = done.send(());
+            }
+            Command::Offer {
+                participant,
+                offer,
+                answer,
+            } => {
+                let result = self.handle_offer(now, participant, &offer);
+                let _ = answer.send(result);
+            }
+            Command::CloseRoom { lesson, done } => {
+                let gone: Vec<ParticipantId> = self
+                    .lessons
+                    .iter()
+                    .filter(|(_, of)| **of == lesson)
+                    .map(|(participant, _)| *participant)
+                    .collect();
+                for participant in gone {
+                    self.disconnect(now, participant, None);
+                    self.lessons.remove(&participant);
+                }
+                // Dropping the room drops every sink, and only then is it answered.
+                drop(self.rooms.remove(&lesson));
+                let _ = done.send(());
+            }
+            Command::Leave(participant) => {
+                self.disconnect(now, participant, None);
+                if let Some(lesson) = self.lessons.remove(&participant)
+                    && let Some(room) = self.rooms.get_mut(&lesson)
+                {
+                    room.leave(now, participant, &mut self.out);
+                    if room.is_empty() {
+                        self.rooms.remove(&lesson);
+                    }
+                }
+            }
+            Command::Report { lesson, report } => {
+                let mut answer = self.rooms.get(&lesson).map(Room::report).unwrap_or_default();
+                for participant in &mut answer.participants {
+                    if let Some(connection) = self.out.connections.get(&participant.participant) {
+                        (participant.ice, participant.media) = (connection.ice, connection.media);
+                    }
+                }
+                let _ = report.send(answer);
+            }
+            Command::Stats(answer) => {
+                let mut stats = SfuStats::new();
+                self.out.counters.add_to(&mut stats);
+                for room in self.rooms.values() {
+                    room.add_stats(&mut stats);
+                }
+                stats.insert("rooms", self.rooms.len() as u64);
+                stats.insert("connections", self.out.connections.len() as u64);
+                let _ = answer.send(stats);
+            }
+            Command::Publish(publication) => self.with_room(publication.participant, |room, out| {
+                room.publish(now, publication, out)
+            }),
+            Command::Unpublish(publication) => {
+                self.with_room(publication.participant, |room, out| {
+                    room.unpublish(now, publication, out)
+                });
+            }
+            Command::SetRights(participant, rights) => {
+                self.with_room(participant, |room, out| {
+                    room.set_rights(now, participant, rights, out)
+                });
+            }
+            Command::View {
+                participant,
+                generation,
+                slots,
+            } => {
+                self.with_room(participant, |room, out| {
+                    room.view(now, participant, generation, &slots, out)
+                });
+            }
+            Command::Attach(publication, sink) => {
+                self.with_room(publication.participant, |room, _| room.attach(publication, sink))
+            }
+            Command::Detach(publication) => {
+                self.with_room(publication.participant, |room, _| room.detach(publication))
+            }
+            Command::RequestKeyframe {
+                publication,
+                for_tick,
+            } => self.with_room(publication.participant, |room, out| {
+                room.request_keyframe(now, publication, for_tick, out)
+            }),
+            Command::Shutdown => {}
+        }
+    }
+
+    fn with_room(&mut self, participant: ParticipantId, act: impl FnOnce(&mut Room, &mut Outbox)) {
+        if let Some(room) = self
+            .lessons
+            .get(&participant)
+            .and_then(|lesson| self.rooms.get_mut(lesson))
+        {
+            act(room, &mut self.out);
+        }
+    }
+
+    fn handle_offer(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        offer: &Offer,
+    ) -> Result<String, OfferError> {
+        let lesson = *self
+            .lessons
+            .get(&participant)
+            .ok_or(OfferError::UnknownParticipant)?;
+        let read = read_offer(offer)?;
+        let slot_ssrcs: Vec<u32> = offer.slots.iter().map(|_| self.fresh_ssrc()).collect();
+        let mut media = Negotiated::default();
+        let mut slots: Vec<Option<NegotiatedSlot>> = vec![None; offer.slots.len()];
+        for line in &read.lines {
+            match (line.used, line.codec) {
+                (LineUse::Source(source), _) => media.sources.extend(line.negotiated_source(source)),
+                (LineUse::Slot(place), Some(codec)) => {
+                    slots[place] = Some(NegotiatedSlot {
+                        mid: line.mid.clone(),
+                        kind: line.kind,
+                        ssrc: slot_ssrcs[place],
+                        payload_type: codec.payload_type,
+                        nack: codec.nack,
+                    });
+                }
+                _ => {}
+            }
+        }
+        media.slots = slots.into_iter().flatten().collect();
+
+        self.disconnect(now, participant, None);
+        let identity = Arc::clone(&self.identity);
+        let connection = Connection::new(now, lesson, identity, read.fingerprint, read.ufrag.clone());
+        let answer = write_answer(
+            &read,
+            &AnswerLines {
+                credentials: &connection.credentials,
+                fingerprint: self.identity.fingerprint(),
+                candidates: &self.candidates,
+                slot_ssrcs: &slot_ssrcs,
+            },
+        );
+        self.ufrags
+            .insert(connection.credentials.ufrag.clone(), participant);
+        self.out.connections.insert(participant, connection);
+        self.with_room(participant, |room, out| {
+            room.connect(now, participant, &media, out)
+        });
+        Ok(answer)
+    }
+
+    fn fresh_ssrc(&mut self) -> u32 {
+        self.next_ssrc = self.next_ssrc.wrapping_add(1);
+        self.next_ssrc
+    }
+
+    /// Forgets a connection; with a reason the participant is asked to offer again.
+    fn disconnect(&mut self, now: Instant, participant: ParticipantId, reoffer: Option<&'static str>) {
+        let Some(mut connection) = self.out.connections.remove(&participant) else {
+            return;
+        };
+        connection.dtls.close(now);
+        if let Some(address) = connection.address {
+            while let Some(datagram) = connection.dtls.poll_transmit() {
+                self.out.send_plain(&datagram, address);
+            }
+            self.addresses.remove(&address);
+        }
+        self.ufrags.remove(&connection.credentials.ufrag);
+        self.with_room(participant, |room, out| room.disconnect(now, participant, out));
+        if let Some(reason) = reoffer {
+            self.out
+                .events
+                .states(participant, IceState::Lost, connection.media);
+            self.out.event(SfuEvent::ReofferNeeded { participant, reason });
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        let now = Instant::now();
+        let everyone: Vec<ParticipantId> = self.out.connections.keys().copied().collect();
+        for participant in everyone {
+            self.disconnect(now, participant, None);
+        }
+    }
+
+    /// Runs what one participant's input triggers; a panic in it ends that participant's connection alone.
+    fn contained(&mut self, now: Instant, participant: ParticipantId, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
+            self.out.counters.panics_contained += 1;
+            tracing::error!(participant.id = %participant, "a panic ended a media connection; this is a bug");
+            self.disconnect(now, participant, Some("fault on the server"));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The SFU over real sockets, with participants of an independent stack.
+
+#[path = "forwarding/peer.rs"]
+mod peer;
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use peer::Peer;
+use seodang_model::protocol::{MediaState, ViewSlot};
+use seodang_model::{LessonId, ParticipantId, Publication, Rights, Source};
+use seodang_rtp::{NtpTime, RtpPacket};
+use seodang_sfu::{Join, Sfu, SfuConfig, SfuEvent, SfuHandle, TrackSink};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const LESSON: LessonId = LessonId::from_bits(7);
+
+#[tokio::test]
+async fn what_one_sends_another_receives_and_a_sink_sees() {
+    let (sfu, handle, mut events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let mut watcher = enter(&handle, 2, Peer::watching()).await;
+    let (sink, mirrored) = CountingSink::new();
+    let camera = Publication {
+        participant: sender.id,
+        source: Source::Camera,
+    };
+    handle.publish(camera).expect("room for a command");
+    handle.attach(camera, Box::new(sink)).expect("room for a command");
+    let wish = ViewSlot {
+        mid: watcher.slot(),
+        participant: sender.id,
+        source: Source::Camera,
+        width: 0,
+        height: 0,
+    };
+    handle
+        .view(watcher.id, 1, vec![wish])
+        .expect("room for a command");
+    play(&mut [&mut sender, &mut watcher], |peers| {
+        peers[1].received.len() >= 50
+    });
+
+    // Every packet of the picture came whole, in order, and the mirror saw what was sent.
+    let numbers = &watcher.received;
+    assert!(
+        numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{numbers:?}"
+    );
+    let seen: Vec<u32> = mirrored.try_iter().collect();
+    assert!(seen.len() >= 50 && seen.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    let stats = handle.stats().await;
+    assert_eq!(stats["handshakes_gcm"], 2, "the fast cipher must win");
+    assert!(
+        std::iter::from_fn(|| events.try_recv().ok()).any(|event| matches!(
+            event,
+            SfuEvent::States {
+                media: MediaState::Ready,
+                ..
+            }
+        ))
+    );
+
+    handle.close_room(LESSON).await.expect("a worker");
+    assert_eq!(
+        mirrored.recv(),
+        Err(mpsc::RecvError),
+        "closing drops the sinks before it is answered"
+    );
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
+async fn a_detached_sink_sees_nothing_more_while_the_class_goes_on() {
+    let (sfu, handle, _events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let (sink, mirrored) = CountingSink::new();
+    let camera = Publication {
+        participant: sender.id,
+        source: Source::Camera,
+    };
+    handle.publish(camera).expect("room for a command");
+    handle.attach(camera, Box::new(sink)).expect("room for a command");
+    play(&mut [&mut sender], |peers| peers[0].sent > 20);
+    handle.detach(camera).expect("room for a command");
+    let seen = mirrored.iter().count();
+    assert!(seen > 0, "the sink is dropped, so counting ends");
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
+async fn a_second_offer_replaces_the_connection_and_keeps_publication_and_sink() {
+    let (sfu, handle, _events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let (sink, mirrored) = CountingSink::new();
+    let camera = Publication {
+        participant: sender.id,
+        source: Source::Camera,
+    };
+    handle.publish(camera).expect("room for a command");
+    handle.attach(camera, Box::new(sink)).expect("room for a command");
+    play(&mut [&mut sender], |peers| peers[0].sent > 20);
+    let before = mirrored.try_iter().count();
+    let mut again = enter(&handle, 1, Peer::sending()).await;
+    play(&mut [&mut again], |peers| peers[0].sent > 40);
+    let after = mirrored.try_iter().count();
+    assert!(before > 0 && after > 0, "{before} packets before, {after} after");
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
+async fn strangers_are_counted_and_change_nothing() {
+    let (sfu, handle, _events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let camera = Publication {
+        participant: sender.id,
+        source: Source::Camera,
+    };
+    handle.publish(camera).expect("room for a command");
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let target = sfu.local_addresses()[0];
+    for number in 0..2_000_u32 {
+        let shape = [0_u8, 1, 22, 23, 128, 200, 255][number as usize % 7];
+        let mut datagram = vec![shape; 4 + number as usize % 200];
+        datagram.extend(number.to_be_bytes());
+        stranger.send_to(&datagram, target).expect("loopback takes it");
+    }
+    let sent = sender.sent;
+    play(&mut [&mut sender], |peers| peers[0].sent > sent + 50);
+    let stats = handle.stats().await;
+    let dropped: u64 = stats
+        .iter()
+        .filter(|(name, _)| name.starts_with("dropped_"))
+        .map(|(_, count)| count)
+        .sum();
+    assert!(dropped >= 1_900, "{stats:?}");
+    assert_eq!(stats["panics_contained"], 0);
+    // The last of the fifty may still be on their way.
+    assert!(stats["packets_in"] > 25);
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
+async fn another_certificate_than_the_announced_one_gets_no_keys() {
+    let (sfu, handle, mut events) = start();
+    let id = ParticipantId::from_bits(1);
+    let rights = Rights {
+        may_publish: true,
+        may_share_screen: true,
+    };
+    handle
+        .join(Join {
+            lesson: LESSON,
+            participant: id,
+            rights,
+        })
+        .await
+        .expect("a seat");
+    let mut peer = Peer::sending();
+    let mut offer = peer.offer();
+    let at =
+        offer.sdp.find("a=fingerprint:sha-256 ").expect("a fingerprint") + "a=fingerprint:sha-256 ".len();
+    let forged = if &offer.sdp[at..at + 1] == "0" { "1" } else { "0" };
+    offer.sdp.replace_range(at..at + 1, forged);
+    let answer = handle.offer(id, offer).await.expect("an answer");
+    peer.accept(id, &answer);
+    let deadline = Instant::now() + PATIENCE;
+    let reason = loop {
+        assert!(Instant::now() < deadline, "nobody noticed");
+        peer.turn();
+        match events.try_recv() {
+            Ok(SfuEvent::ReofferNeeded { reason, .. }) => break reason,
+            Ok(SfuEvent::States { media, .. }) => assert_eq!(media, MediaState::New),
+            _ => {}
+        }
+    };
+    assert_eq!(reason, "the certificate is not the announced one");
+    assert_eq!(handle.stats().await["fingerprint_mismatches"], 1);
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+fn start() -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let config = SfuConfig {
+        bind: localhost,
+        port: 0,
+        workers: 1,
+        candidates: vec![localhost],
+        publisher_bitrate_bps: 2_000_000,
+    };
+    Sfu::start(config).expect("loopback can be bound")
+}
+
+/// Joins, offers and plays until the peer is connected.
+async fn enter(handle: &SfuHandle, bits: u128, mut peer: Peer) -> Peer {
+    let id = ParticipantId::from_bits(bits);
+    let rights = Rights {
+        may_publish: true,
+        may_share_screen: true,
+    };
+    handle
+        .join(Join {
+            lesson: LESSON,
+            participant: id,
+            rights,
+        })
+        .await
+        .expect("a seat");
+    let offer = peer.offer();
+    let answer = handle.offer(id, offer).await.expect("an answer");
+    peer.accept(id, &answer);
+    play(&mut [&mut peer], |peers| peers[0].connected);
+    peer
+}
+
+fn play(peers: &mut [&mut Peer], done: impl Fn(&[&mut Peer]) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done(peers) {
+        assert!(Instant::now() < deadline, "not done in time");
+        for peer in peers.iter_mut() {
+            peer.turn();
+        }
+    }
+}
+
+/// Reports the number inside each mirrored packet.
+struct CountingSink(mpsc::SyncSender<u32>);
+
+impl CountingSink {
+    fn new() -> (Self, mpsc::Receiver<u32>) {
+        let (sender, receiver) = mpsc::sync_channel(100_000);
+        (Self(sender), receiver)
+    }
+}
+
+impl TrackSink for CountingSink {
+    fn write(&mut self, packet: &RtpPacket, _arrival: Instant) {
+        self.0
+            .try_send(peer::number_in(&packet.payload))
+            .expect("room in the channel");
+    }
+
+    fn clock(&mut self, _ntp: NtpTime, _rtp: u32, _arrival: Instant) {}
+}
