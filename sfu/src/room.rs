@@ -295,11 +295,6 @@ impl Room {
         publishers.chain(self.contest_at).min()
     }
 
-    /// Whether the participant has a seat.
-    pub(crate) fn has_participant(&self, participant: ParticipantId) -> bool {
-        self.seats.contains_key(&participant)
-    }
-
     /// Whether nobody has a seat.
     pub(crate) fn is_empty(&self) -> bool {
         self.seats.is_empty()

@@ -49,6 +49,9 @@ pub fn open_below(root: &Path, relative: &str) -> io::Result<File> {
 /// When something else than plain files is in there, or the system does not let go; the rest is erased all the same.
 pub fn erase_folder_below(root: &Path, relative: &str) -> io::Result<()> {
     let (parents, name) = relative.rsplit_once('/').unwrap_or(("", relative));
+    if name.is_empty() || name.starts_with('.') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let folder = match open_folder_below(root, parents) {
         Ok(parent) => match rustix::fs::openat(&parent, name, FOLDER, Mode::empty()) {
             Ok(folder) => (parent, folder),

@@ -13,8 +13,8 @@ use time::macros::datetime;
 use super::*;
 use crate::erasure::sweep;
 use crate::store::{
-    CapturedPicture, FinishedRecording, LessonRecord, NewCapture, NewSeat, RecordingKey, RecordingState,
-    RoomRecord, SeatRecord,
+    CapturedPicture, EndReason, FinishedRecording, LessonEnd, LessonRecord, NewCapture, NewSeat,
+    RecordingKey, RecordingState, RoomRecord, SeatRecord,
 };
 
 const START: OffsetDateTime = datetime!(2026-11-21 00:00:05 UTC);
@@ -404,6 +404,14 @@ async fn a_discarded_lesson_is_gone_at_once_and_erased_later() {
         0,
         "the lesson is not over"
     );
+    let end = LessonEnd {
+        reason: EndReason::Closed,
+        keep_recordings: false,
+    };
+    store
+        .begin_ending_lesson(class.lesson.id, end)
+        .await
+        .expect("written");
     store.end_lesson(class.lesson.id, START).await.expect("written");
     assert_eq!(sweep(store, &root, day, START + day / 2).await.expect("swept"), 0);
     assert!(file.exists());
