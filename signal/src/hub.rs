@@ -44,6 +44,8 @@ const MOST_LISTED: u32 = 200;
 const NUMBER_TRIES: u32 = 8;
 /// How often a lesson may end just as somebody comes in.
 const JOIN_TRIES: u32 = 3;
+/// How long a media worker may take to answer; a class must go on without it.
+const MEDIA_WITHIN: Duration = Duration::from_secs(5);
 /// How long lessons may take to tell everybody that the server stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -310,9 +312,10 @@ impl Hub {
         let Ok(mut report) = answered.await else {
             return Ok(None);
         };
-        match self.shared.sfu.room_report(report.lesson).await {
-            Ok(media) => report.add_media(media),
-            Err(error) => tracing::debug!(%error, "no report of the media"),
+        let media = self.shared.sfu.room_report(report.lesson);
+        match tokio::time::timeout(MEDIA_WITHIN, media).await {
+            Ok(Ok(media)) => report.add_media(media),
+            _ => tracing::debug!(lesson.id = %report.lesson, "no report of the media"),
         }
         Ok(Some(report))
     }
@@ -354,6 +357,9 @@ impl Hub {
             ));
         }
         for _ in 0..JOIN_TRIES {
+            if self.shared.stop.is_cancelled() {
+                break;
+            }
             let lesson = self.shared.lesson_of(&room);
             let (answer, answered) = oneshot::channel();
             let request = JoinRequest {
@@ -392,11 +398,16 @@ impl Hub {
         may
     }
 
-    /// A place for one more socket of an address, if there is one.
-    pub(crate) fn try_place(&self, address: IpAddr) -> Option<Place> {
-        (!self.shared.stop.is_cancelled())
-            .then(|| self.shared.places.try_take(address))
-            .flatten()
+    /// A place for one more socket of an address.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SlowDown`] when it has too many, [`ErrorCode::Unavailable`] while the server stops.
+    pub(crate) fn place(&self, address: IpAddr) -> Result<Place, ApiError> {
+        if self.shared.stop.is_cancelled() {
+            return Err(ApiError::new(ErrorCode::Unavailable, "the server is stopping"));
+        }
+        let full = || ApiError::new(ErrorCode::SlowDown, "too many open sockets from this address");
+        self.shared.places.try_take(address).ok_or_else(full)
     }
 
     /// Runs a socket's future so that shutdown waits for it.
@@ -446,7 +457,10 @@ impl Shared {
     /// The lesson task of a room, started if there is none.
     fn lesson_of(self: &Arc<Self>, room: &RoomRecord) -> LessonHandle {
         let mut lessons = self.lessons.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lesson) = lessons.get(&room.id) {
+        if let Some(lesson) = lessons
+            .get(&room.id)
+            .filter(|lesson| !lesson.commands.is_closed())
+        {
             return lesson.clone();
         }
         let lesson = lesson_task::start(self.clone(), room.clone());
@@ -463,12 +477,15 @@ impl Shared {
             .cloned()
     }
 
-    /// The lesson task of a room is about to end: the next join starts another one.
-    fn forget(&self, room: RoomId) {
-        self.lessons
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&room);
+    /// Removes the lesson task of a room if it has ended; the next one may be there already.
+    fn forget_ended(&self, room: RoomId) {
+        let mut lessons = self.lessons.lock().unwrap_or_else(PoisonError::into_inner);
+        if lessons
+            .get(&room)
+            .is_some_and(|lesson| lesson.commands.is_closed())
+        {
+            lessons.remove(&room);
+        }
     }
 }
 
@@ -490,3 +507,6 @@ fn guessing() -> ApiError {
         "too many unknown rooms or wrong tokens from this address; wait a minute",
     )
 }
+
+#[cfg(test)]
+mod tests;

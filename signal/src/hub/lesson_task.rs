@@ -13,11 +13,12 @@ use seodang_sfu::{Join, OfferError, SfuError};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::inbox::Inbox;
 use super::opening::{self, Opened};
 use super::report::{LessonReport, ParticipantState};
-use super::{Shared, unavailable};
+use super::{MEDIA_WITHIN, Shared, unavailable};
 use crate::chat::{self, History, Scope};
 use crate::error::ApiError;
 use crate::lesson::{Joining, Lesson, MediaCommand, Output, Refusal, SocketId};
@@ -109,9 +110,10 @@ pub(super) fn start(shared: Arc<Shared>, room: RoomRecord) -> LessonHandle {
             Err(error) => {
                 tracing::error!(room.number = %number, error = &error as &dyn std::error::Error, "a lesson cannot be opened");
                 // Whoever waits in `commands` learns it from their answers being dropped.
+                drop(commands);
             }
         }
-        shared.forget(id);
+        shared.forget_ended(id);
     });
     handle
 }
@@ -165,7 +167,7 @@ impl LessonTask {
         self.gauge.open.store(true, Ordering::Relaxed);
         let stop = self.shared.stop.clone();
         while self.ending.is_none() {
-            let timeout = self.lesson.poll_timeout();
+            let deadline = self.lesson.poll_timeout();
             self.gauge
                 .participants
                 .store(self.lesson.summary().participants, Ordering::Relaxed);
@@ -182,7 +184,7 @@ impl LessonTask {
                     }
                 }
                 Some(Ok(answered)) = self.offers.join_next() => self.handle_answered(answered).await,
-                () = sleep_until(timeout) => {
+                () = sleep_until(deadline) => {
                     let outputs = self.lesson.handle_timeout(Instant::now());
                     self.carry_out(outputs).await;
                 }
@@ -607,12 +609,12 @@ impl LessonTask {
         let lesson = self.lesson.record().id;
         let outcome: Result<(), SfuError> = match command {
             MediaCommand::Join(participant, rights) => {
-                sfu.join(Join {
+                let join = sfu.join(Join {
                     lesson,
                     participant,
                     rights,
-                })
-                .await
+                });
+                timeout(MEDIA_WITHIN, join).await.unwrap_or(Err(SfuError::Busy))
             }
             MediaCommand::Offer {
                 participant,
@@ -622,7 +624,8 @@ impl LessonTask {
                 let sfu = sfu.clone();
                 self.offers.spawn(async move {
                     let connection = offer.connection;
-                    let outcome = sfu.offer(participant, offer).await;
+                    let answer = timeout(MEDIA_WITHIN, sfu.offer(participant, offer));
+                    let outcome = answer.await.unwrap_or(Err(OfferError::Busy));
                     Answered {
                         participant,
                         socket,
@@ -680,14 +683,12 @@ impl LessonTask {
         let report = self.report();
         let shared = self.shared.clone();
         let mut finishing = std::pin::pin!(async {
-            if let Err(error) = shared.sfu.close_room(lesson).await {
+            let closing = timeout(MEDIA_WITHIN, shared.sfu.close_room(lesson)).await;
+            if let Err(error) = closing.unwrap_or(Err(SfuError::Busy)) {
                 tracing::warn!(lesson.id = %lesson, %error, "the media worker did not close the room");
             }
             let files = shared.mirror.close_lesson(lesson, end.keep_recordings);
-            if tokio::time::timeout(shared.config.finish_within, files)
-                .await
-                .is_err()
-            {
+            if timeout(shared.config.finish_within, files).await.is_err() {
                 tracing::error!(lesson.id = %lesson, "the lesson's files are not finished yet");
             }
             if let Err(error) = shared.store.end_lesson(lesson, OffsetDateTime::now_utc()).await {
