@@ -1,4 +1,4 @@
-//! What the recorder knows of Opus: a packet of silence and how long a packet lasts.
+//! What the recorder knows of Opus: packets of silence and how long a packet lasts.
 
 use std::time::Duration;
 
@@ -9,6 +9,22 @@ pub(crate) const SILENCE: Bytes = Bytes::from_static(&[0xf8, 0xff, 0xfe]);
 
 /// What [`SILENCE`] lasts.
 pub(crate) const SILENCE_DURATION: Duration = Duration::from_millis(20);
+
+/// 120 ms of silence, the most a packet can hold: six times the same frame (RFC 6716 section 3.2.5, code 3).
+const LONG_SILENCE: Bytes = Bytes::from_static(&[
+    0xfb, 0x06, 0xff, 0xfe, 0xff, 0xfe, 0xff, 0xfe, 0xff, 0xfe, 0xff, 0xfe, 0xff, 0xfe,
+]);
+const LONG_SILENCE_DURATION: Duration = Duration::from_millis(120);
+
+/// The packet of silence to put where `missing` of sound is missing, and what it lasts; `None` when even the
+/// shortest is too long.
+pub(crate) fn silence_for(missing: Duration) -> Option<(Bytes, Duration)> {
+    if missing >= LONG_SILENCE_DURATION {
+        Some((LONG_SILENCE, LONG_SILENCE_DURATION))
+    } else {
+        (missing >= SILENCE_DURATION).then_some((SILENCE, SILENCE_DURATION))
+    }
+}
 
 /// How long the sound of a packet lasts, at most 120 ms; that of an empty or damaged one counts as 20 ms.
 pub(crate) fn packet_duration(packet: &[u8]) -> Duration {
@@ -39,6 +55,7 @@ mod tests {
     #[test]
     fn durations_follow_the_table_of_contents() {
         assert_eq!(packet_duration(&SILENCE), SILENCE_DURATION);
+        assert_eq!(packet_duration(&LONG_SILENCE), LONG_SILENCE_DURATION);
         assert_eq!(packet_duration(&[0x18]), Duration::from_millis(60));
         assert_eq!(packet_duration(&[0xf9, 0]), Duration::from_millis(40));
         assert_eq!(packet_duration(&[0x83, 3]), Duration::from_micros(7_500));

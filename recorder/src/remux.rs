@@ -8,7 +8,7 @@ use seodang_model::MediaKind;
 use seodang_rtp::FrameSize;
 
 use crate::RecorderError;
-use crate::opus::SILENCE;
+use crate::opus::{packet_duration, silence_for};
 use crate::pipeline::{Pipeline, TimedFrame};
 use crate::vp8::black_keyframe;
 use crate::webm::{Block, Scan, WebmError, WebmReader};
@@ -37,6 +37,7 @@ pub(crate) fn join(
         pending: Vec::new(),
         video: Lane::default(),
         audio: Lane::default(),
+        unpaired_bytes: 0,
     };
     let origin = sources.first().map_or(Duration::ZERO, |source| source.offset);
     for source in sources {
@@ -78,6 +79,8 @@ struct Output {
     pending: Vec<(MediaKind, TimedFrame)>,
     video: Lane,
     audio: Lane,
+    /// Sound since the last picture, which the muxer keeps until the next one.
+    unpaired_bytes: usize,
 }
 
 /// What went into one track.
@@ -86,19 +89,26 @@ struct Lane {
     frames: u64,
     bytes: u64,
     last: Option<Duration>,
+    /// For sound: where a player is that does not look at times, see `fill`.
+    heard: Duration,
 }
 
 impl Output {
     fn put(&mut self, block: Block) -> Result<(), RecorderError> {
         // A file's frames stand in order of time, so a track without any up to here has none; the muxer would hold
         // the other one back for it.
-        let other = match block.kind {
-            MediaKind::Video => self.audio,
-            MediaKind::Audio => self.video,
-        };
-        let waits = other.last.map_or(Duration::ZERO, |last| last + MOST_APART) < block.at;
-        if let Some(before) = block.at.checked_sub(MOMENT).filter(|_| waits) {
-            self.fill(block.kind, before);
+        match block.kind {
+            MediaKind::Audio => {
+                self.fill_sound(block.at);
+                if self.unpaired_bytes > MOST_UNPAIRED_BYTES {
+                    self.put_black(block.at.saturating_sub(MOMENT));
+                }
+            }
+            MediaKind::Video => {
+                if self.audio.heard + MOST_APART < block.at {
+                    self.fill_sound(block.at);
+                }
+            }
         }
         self.queue(
             block.kind,
@@ -115,42 +125,46 @@ impl Output {
         }
     }
 
-    /// Black and silence from the end of the part before up to where the next one begins.
+    /// Black from the end of the part before, and silence up to where the next one begins.
     fn mark_gap(&mut self, until: Duration) -> Result<(), RecorderError> {
         let Some(end) = self.video.last.max(self.audio.last) else {
             return Ok(());
         };
         if end + MOMENT < until {
-            self.fill(MediaKind::Audio, end + MOMENT);
-            self.fill(MediaKind::Video, end + MOMENT);
+            self.put_black(end + MOMENT);
+            self.fill_sound(until);
         }
         self.flush()
     }
 
-    /// A filler at `at` on the other track than `kind`.
-    fn fill(&mut self, kind: MediaKind, at: Duration) {
-        match kind {
-            MediaKind::Video => {
-                self.queue(
-                    MediaKind::Audio,
-                    TimedFrame {
-                        at,
-                        data: SILENCE,
-                        keyframe: true,
-                    },
-                );
-            }
-            MediaKind::Audio => {
-                let data = black_keyframe(self.size);
-                self.queue(
-                    MediaKind::Video,
-                    TimedFrame {
-                        at,
-                        data,
-                        keyframe: true,
-                    },
-                );
-            }
+    fn put_black(&mut self, at: Duration) {
+        let data = black_keyframe(self.size);
+        self.queue(
+            MediaKind::Video,
+            TimedFrame {
+                at,
+                data,
+                keyframe: true,
+            },
+        );
+    }
+
+    /// Silence wherever sound is missing up to `edge`.
+    fn fill_sound(&mut self, edge: Duration) {
+        while let Some((data, _)) = silence_for(edge.saturating_sub(self.audio.heard)) {
+            let at = self
+                .audio
+                .last
+                .map_or(Duration::ZERO, |last| last + MOMENT)
+                .max(self.audio.heard);
+            self.queue(
+                MediaKind::Audio,
+                TimedFrame {
+                    at,
+                    data,
+                    keyframe: true,
+                },
+            );
         }
     }
 
@@ -159,9 +173,14 @@ impl Output {
             MediaKind::Video => &mut self.video,
             MediaKind::Audio => &mut self.audio,
         };
+        self.unpaired_bytes = match kind {
+            MediaKind::Video => 0,
+            MediaKind::Audio => self.unpaired_bytes + frame.data.len(),
+        };
         lane.frames += 1;
         lane.bytes += frame.data.len() as u64;
         lane.last = Some(frame.at);
+        lane.heard += packet_duration(&frame.data);
         self.pending.push((kind, frame));
     }
 
@@ -223,10 +242,12 @@ fn unreadable(error: WebmError) -> RecorderError {
     }
 }
 
-/// One track may lag so far behind the other within a file.
+/// The sound may lag so far behind the picture within a file.
 const MOST_APART: Duration = Duration::from_secs(1);
 /// The resolution of times in the file.
 const MOMENT: Duration = Duration::from_millis(1);
 const BATCH_FRAMES: usize = 256;
+/// Half an hour away, or minutes of speech without a picture; well below [`MOST_WAITING_BYTES`].
+const MOST_UNPAIRED_BYTES: usize = 2 << 20;
 /// Frames read ahead of the muxer.
 const MOST_WAITING_BYTES: u64 = 8 << 20;

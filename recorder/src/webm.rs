@@ -259,7 +259,9 @@ impl Scan {
 
     /// Whether browsers can show its length and seek in it.
     pub(crate) fn is_complete(&self) -> bool {
-        self.has_cues && self.head.duration.is_some_and(|duration| duration >= self.end())
+        // Durations are floating point, times whole units.
+        let reaches = |duration: Duration| duration + Duration::from_millis(1) > self.end();
+        self.has_cues && self.head.duration.is_some_and(reaches)
     }
 }
 

@@ -18,8 +18,8 @@ use std::time::Duration;
 use seodang_model::MediaKind::{Audio, Video};
 use seodang_recorder::{FileState, PartState};
 
-use class::{Class, Event, arriving, both_sending, play, s};
-use media::{camera, later, microphone};
+use class::{Class, Event, arriving, both_sending, camera, later, play, s};
+use media::microphone;
 use probe::{decode, loudness, luma, pictures, probe};
 
 const PATIENCE: Duration = Duration::from_secs(20);

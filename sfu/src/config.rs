@@ -11,8 +11,8 @@ pub struct SfuConfig {
     pub port: u16,
     /// Media threads, 1 to 64. A room lives on one of them.
     pub workers: u16,
-    /// Addresses offered as host candidates. Empty: every non-loopback interface address, and 127.0.0.1 only if
-    /// there is none.
+    /// Addresses offered as host candidates. Empty: `bind` if it is one address, else every non-loopback interface
+    /// address, and 127.0.0.1 only if there is none.
     pub candidates: Vec<IpAddr>,
     /// Constant estimate sent to publishers as REMB, in bits per second for each connection.
     pub publisher_bitrate_bps: u64,

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, host_addresses};
 use crate::room::RoomConfig;
 use crate::transport::dtls::Identity;
+use crate::transport::sdp::read_offer;
 use crate::{OfferError, RoomReport, SfuConfig, SfuError, SfuEvent, SfuStats, TrackSink};
 
 /// Events that may wait for signaling: several seconds of a school. When it is full a worker keeps the newest state of
@@ -20,6 +21,9 @@ use crate::{OfferError, RoomReport, SfuConfig, SfuError, SfuEvent, SfuStats, Tra
 const EVENTS: usize = 8_192;
 /// One socket takes the key frames of a whole class at once; Linux's default of 208 KiB loses them at thirty people.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+
+/// What one key frame becomes for a class; a packet that finds the buffer full is dropped.
+const SEND_BUFFER_BYTES: usize = 4 << 20;
 
 /// The running SFU. Dropping it without [`Sfu::shutdown`] leaves its threads running.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ impl Sfu {
         let provider =
             rtc_crypto::default_provider().map_err(|error| SfuError::Certificate(error.to_string()))?;
         let identity = Arc::new(Identity::generate(&provider)?);
-        let hosts = host_addresses(&config.candidates)?;
+        let hosts = host_addresses(config.bind, &config.candidates)?;
         let (sender, events) = mpsc::channel(EVENTS);
         let (mut queues, mut threads, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..config.workers.max(1) {
@@ -132,6 +136,27 @@ struct Placing {
     participants: HashMap<ParticipantId, (LessonId, usize)>,
 }
 
+impl Placing {
+    /// The worker of a lesson: its own, or for a first join the one with the fewest participants.
+    fn worker_for(&self, lesson: LessonId, workers: usize) -> usize {
+        let load = |worker: &usize| {
+            let here = self.participants.values().filter(|(_, on)| on == worker);
+            here.count()
+        };
+        let own = self.lessons.get(&lesson).copied();
+        own.or_else(|| (0..workers).min_by_key(load)).unwrap_or_default()
+    }
+
+    /// Forgets a participant, and its lesson with the last one.
+    fn leave(&mut self, participant: ParticipantId) {
+        if let Some((lesson, _)) = self.participants.remove(&participant)
+            && self.participants.values().all(|(other, _)| *other != lesson)
+        {
+            self.lessons.remove(&lesson);
+        }
+    }
+}
+
 impl std::fmt::Debug for SfuHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SfuHandle")
@@ -151,14 +176,26 @@ impl SfuHandle {
             participant,
             rights,
         } = join;
-        let worker = self.place(lesson, participant);
         let (done, answer) = oneshot::channel();
-        self.queues[worker].send(Command::Join {
-            lesson,
-            participant,
-            rights,
-            done,
-        })?;
+        {
+            // Held while sending, so that a worker sees joins and leaves in the order in which they were placed.
+            let mut placing = self.placing();
+            if let Some((earlier, on)) = placing.participants.get(&participant).copied()
+                && earlier != lesson
+            {
+                self.queues[on].send(Command::Leave(participant))?;
+                placing.leave(participant);
+            }
+            let worker = placing.worker_for(lesson, self.queues.len());
+            self.queues[worker].send(Command::Join {
+                lesson,
+                participant,
+                rights,
+                done,
+            })?;
+            placing.lessons.insert(lesson, worker);
+            placing.participants.insert(participant, (lesson, worker));
+        }
         answer.await.map_err(|_| SfuError::Busy)
     }
 
@@ -170,10 +207,11 @@ impl SfuHandle {
         let worker = self
             .worker_of(participant)
             .map_err(|_| OfferError::UnknownParticipant)?;
+        let offer = Box::new(read_offer(&offer)?);
         let (answer, result) = oneshot::channel();
         let command = Command::Offer {
             participant,
-            offer: Box::new(offer),
+            offer,
             answer,
         };
         self.queues[worker].send(command).map_err(|_| OfferError::Busy)?;
@@ -260,17 +298,13 @@ impl SfuHandle {
     /// # Errors
     /// When the worker does not take commands.
     pub fn leave(&self, participant: ParticipantId) -> Result<(), SfuError> {
-        let worker = {
-            let mut placing = self.placing();
-            let Some((lesson, worker)) = placing.participants.remove(&participant) else {
-                return Ok(());
-            };
-            if placing.participants.values().all(|(other, _)| *other != lesson) {
-                placing.lessons.remove(&lesson);
-            }
-            worker
+        let mut placing = self.placing();
+        let Some((_, worker)) = placing.participants.get(&participant).copied() else {
+            return Ok(());
         };
-        self.queues[worker].send(Command::Leave(participant))
+        self.queues[worker].send(Command::Leave(participant))?;
+        placing.leave(participant);
+        Ok(())
     }
 
     /// Ends a room. Answered when every sink of it is dropped.
@@ -278,16 +312,16 @@ impl SfuHandle {
     /// # Errors
     /// When the worker does not take commands.
     pub async fn close_room(&self, lesson: LessonId) -> Result<(), SfuError> {
-        let worker = {
+        let (done, answer) = oneshot::channel();
+        {
             let mut placing = self.placing();
-            placing.participants.retain(|_, (other, _)| *other != lesson);
-            let Some(worker) = placing.lessons.remove(&lesson) else {
+            let Some(worker) = placing.lessons.get(&lesson).copied() else {
                 return Ok(());
             };
-            worker
-        };
-        let (done, answer) = oneshot::channel();
-        self.queues[worker].send(Command::CloseRoom { lesson, done })?;
+            self.queues[worker].send(Command::CloseRoom { lesson, done })?;
+            placing.lessons.remove(&lesson);
+            placing.participants.retain(|_, (other, _)| *other != lesson);
+        }
         answer.await.map_err(|_| SfuError::Busy)
     }
 
@@ -334,26 +368,6 @@ impl SfuHandle {
         Ok(place.1)
     }
 
-    /// The worker of a lesson: its own, or for a first join the one with the fewest participants.
-    fn place(&self, lesson: LessonId, participant: ParticipantId) -> usize {
-        let mut placing = self.placing();
-        let worker = placing.lessons.get(&lesson).copied().unwrap_or_else(|| {
-            let load = |worker| {
-                placing
-                    .participants
-                    .values()
-                    .filter(|(_, on)| *on == worker)
-                    .count()
-            };
-            (0..self.queues.len())
-                .min_by_key(|worker| load(*worker))
-                .unwrap_or_default()
-        });
-        placing.lessons.insert(lesson, worker);
-        placing.participants.insert(participant, (lesson, worker));
-        worker
-    }
-
     fn placing(&self) -> std::sync::MutexGuard<'_, Placing> {
         // A panic while it was held left it whole: each change is a single insertion or removal.
         self.placing.lock().unwrap_or_else(PoisonError::into_inner)
@@ -364,6 +378,29 @@ fn open_socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     // The kernel gives what its limit allows; `doctor` names the limit.
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(&SockAddr::from(address))?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lesson_stays_on_its_worker_and_the_next_goes_to_the_least_loaded() {
+        let (first, second) = (LessonId::from_bits(1), LessonId::from_bits(2));
+        let (ann, ben) = (ParticipantId::from_bits(1), ParticipantId::from_bits(2));
+        let mut placing = Placing::default();
+        assert_eq!(placing.worker_for(first, 2), 0);
+        placing.lessons.insert(first, 0);
+        placing.participants.insert(ann, (first, 0));
+        placing.participants.insert(ben, (first, 0));
+        assert_eq!(placing.worker_for(first, 2), 0);
+        assert_eq!(placing.worker_for(second, 2), 1);
+        placing.leave(ann);
+        assert!(placing.lessons.contains_key(&first));
+        placing.leave(ben);
+        assert!(placing.lessons.is_empty());
+    }
 }

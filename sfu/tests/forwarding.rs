@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use peer::Peer;
-use seodang_model::protocol::{MediaState, ViewSlot};
+use seodang_model::protocol::{IceState, MediaState, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights, Source};
 use seodang_rtp::{NtpTime, RtpPacket};
 use seodang_sfu::{Join, Sfu, SfuConfig, SfuEvent, SfuHandle, TrackSink};
@@ -63,9 +63,10 @@ async fn what_one_sends_another_receives_and_a_sink_sees() {
     );
 
     handle.close_room(LESSON).await.expect("a worker");
+    let end = std::iter::repeat_with(|| mirrored.try_recv()).find_map(Result::err);
     assert_eq!(
-        mirrored.recv(),
-        Err(mpsc::RecvError),
+        end,
+        Some(mpsc::TryRecvError::Disconnected),
         "closing drops the sinks before it is answered"
     );
     tokio::task::spawn_blocking(|| sfu.shutdown())
@@ -190,6 +191,92 @@ async fn another_certificate_than_the_announced_one_gets_no_keys() {
         .expect("no panic");
 }
 
+#[tokio::test]
+async fn a_sink_that_panics_ends_one_connection_and_nobody_else_notices() {
+    let (sfu, handle, mut events) = start();
+    let mut faulty = enter(&handle, 1, Peer::sending()).await;
+    let mut other = enter(&handle, 2, Peer::sending()).await;
+    let camera = |participant| Publication {
+        participant,
+        source: Source::Camera,
+    };
+    let (sink, mirrored) = CountingSink::new();
+    handle.publish(camera(other.id)).expect("room for a command");
+    handle
+        .attach(camera(other.id), Box::new(sink))
+        .expect("room for a command");
+    handle.publish(camera(faulty.id)).expect("room for a command");
+    handle
+        .attach(camera(faulty.id), Box::new(PanickingSink))
+        .expect("room for a command");
+    let deadline = Instant::now() + PATIENCE;
+    let lost = loop {
+        assert!(Instant::now() < deadline, "nobody noticed");
+        faulty.turn();
+        other.turn();
+        if let Ok(SfuEvent::ReofferNeeded { participant, .. }) = events.try_recv() {
+            break participant;
+        }
+    };
+    assert_eq!(lost, faulty.id);
+    assert_eq!(handle.stats().await["panics_contained"], 1);
+    let report = handle.room_report(LESSON).await.expect("a worker");
+    let states: Vec<_> = report
+        .participants
+        .iter()
+        .map(|participant| (participant.ice, participant.media))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (IceState::Lost, MediaState::New),
+            (IceState::Connected, MediaState::Ready)
+        ]
+    );
+
+    let seen = mirrored.try_iter().count();
+    let sent = other.sent;
+    play(&mut [&mut other], |peers| peers[0].sent > sent + 20);
+    assert!(seen > 0 && mirrored.try_iter().count() > 0);
+    handle.detach(camera(faulty.id)).expect("room for a command");
+    enter(&handle, 1, Peer::sending()).await;
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
+async fn one_forged_record_from_a_known_address_ends_nothing() {
+    let (sfu, handle, mut events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    for kind in 20..64_u8 {
+        sender.send_raw(&[kind; 40]);
+        sender.send_raw(&[kind, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 99, 0, 1, 0]);
+    }
+    let sent = sender.sent;
+    play(&mut [&mut sender], |peers| peers[0].sent > sent + 20);
+    assert!(
+        !std::iter::from_fn(|| events.try_recv().ok())
+            .any(|event| matches!(event, SfuEvent::ReofferNeeded { .. }))
+    );
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
+async fn counters_outlive_their_rooms() {
+    let (sfu, handle, _events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    play(&mut [&mut sender], |peers| peers[0].sent > 20);
+    let counted = handle.stats().await["packets_in"];
+    handle.leave(sender.id).expect("room for a command");
+    assert!(counted > 0 && handle.stats().await["packets_in"] >= counted);
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
 fn start() -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let config = SfuConfig {
@@ -249,6 +336,18 @@ impl TrackSink for CountingSink {
         self.0
             .try_send(peer::number_in(&packet.payload))
             .expect("room in the channel");
+    }
+
+    fn clock(&mut self, _ntp: NtpTime, _rtp: u32, _arrival: Instant) {}
+}
+
+/// Somebody else's bug.
+struct PanickingSink;
+
+#[expect(clippy::panic, reason = "what a bug does")]
+impl TrackSink for PanickingSink {
+    fn write(&mut self, _packet: &RtpPacket, _arrival: Instant) {
+        panic!("a sink's bug");
     }
 
     fn clock(&mut self, _ntp: NtpTime, _rtp: u32, _arrival: Instant) {}

@@ -1,6 +1,8 @@
 //! The command line; every key of the configuration is also a flag.
 
+pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod recover;
 pub(crate) mod serve;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +20,12 @@ pub(crate) fn cli() -> Command {
         .arg_required_else_help(true)
         .subcommand(with_settings(Command::new("serve").about(
             "Serve classes until SIGTERM or Ctrl-C; a second signal ends at once",
+        )))
+        .subcommand(demo::with_flags(with_settings(Command::new("demo").about(
+            "Serve a class of scripted participants with moving pictures and tones, and print its links",
+        ))))
+        .subcommand(with_settings(Command::new("recover").about(
+            "Finish recordings that a crash left; not while a server uses the same data folder",
         )))
         .subcommand(with_settings(Command::new("doctor").about(
             "Say what is missing or wrong for `serve` with the same settings, and how to mend it",

@@ -273,6 +273,22 @@ impl Hub {
             })
     }
 
+    /// Closes a room's lesson and waits until its files are finished.
+    ///
+    /// # Errors
+    /// When there is no such room, no lesson is going on in it, or its end cannot be stored.
+    pub async fn close_and_finish(&self, number: &RoomNumber, keep_recordings: bool) -> Result<(), ApiError> {
+        let room = self.shared.store.room_by_number(number).await.map_err(|error| unavailable(&error))?;
+        let room = room.ok_or_else(|| ApiError::new(ErrorCode::UnknownRoom, "no room has this number"))?;
+        let lesson = self.shared.running(room.id);
+        self.close_room(&room, keep_recordings).await?;
+        if let Some(lesson) = lesson {
+            // The lesson's task drops its end of the channel when everything is done.
+            lesson.commands.closed().await;
+        }
+        Ok(())
+    }
+
     /// Ends the lesson of a room; everybody has been told when this returns, the files are finished later.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let matches = commands::cli().get_matches();
     match matches.subcommand() {
         Some(("serve", matches)) => commands::serve::run(matches),
+        Some(("demo", matches)) => commands::demo::run(matches),
+        Some(("recover", matches)) => commands::recover::run(matches),
         Some(("doctor", matches)) => commands::doctor::run(matches),
         _ => unreachable!("the command line requires a known command"),
     }

@@ -3,11 +3,24 @@
 //! The hub calls [`Mirror`] after the database has committed, never before. Commands arrive in the order in which
 //! things happened in a lesson; none is dropped, because a lost one could be a withdrawn consent.
 
+mod assembler;
+mod books;
+mod desk;
+mod keeping;
+mod person;
+mod plan;
+mod sink;
+
+pub use books::{Recovered, recover_recordings};
+pub use keeping::{Keeping, KeepingConfig};
+pub(crate) use sink::Overload;
+
 use seodang_model::protocol::Consents;
 use seodang_model::{
     DisplayName, LessonFolder, LessonId, ParticipantId, PersonId, Publication, Role, RoomId, RoomNumber,
     StorageName,
 };
+use seodang_recorder::LessonPlace;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
@@ -154,4 +167,14 @@ impl Mirror {
         // A dropped sender is a mirror that is gone: there is nothing to wait for.
         let _ = finished.await;
     }
+}
+
+/// Where a lesson's recordings are.
+fn lesson_place(lesson: &LessonInfo) -> LessonPlace {
+    LessonPlace { room: lesson.number.clone(), folder: lesson.folder }
+}
+
+/// The version of the consent text as files carry it: the digits of its date, `20261121`.
+fn consent_number(version: &str) -> u32 {
+    version.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
 }

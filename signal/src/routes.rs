@@ -35,6 +35,7 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
     pub(crate) hub: Hub,
+    pub(crate) overload: std::sync::Arc<crate::mirror::Overload>,
     pub(crate) sfu: SfuHandle,
     pub(crate) downloads: Downloads,
     /// Whether every GStreamer element was found at the start.

@@ -21,7 +21,7 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use warp::reply::Response;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::data::{DataError, DataFolder};
 use crate::elements;
 use crate::erasure;
@@ -29,7 +29,8 @@ use crate::error::ApiError;
 use crate::files::Downloads;
 use crate::hub::{Hub, HubConfig, HubParts};
 use crate::metrics::{Metrics, Route};
-use crate::mirror::Mirror;
+use crate::mirror::{Keeping, KeepingConfig, Mirror, Recovered, recover_recordings};
+use seodang_recorder::RecorderError;
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
@@ -58,6 +59,15 @@ pub enum StartError {
     /// The media workers cannot start.
     #[error("media")]
     Media(#[from] SfuError),
+    /// The recordings folder cannot be looked through.
+    #[error("recordings")]
+    Recover(#[from] RecorderError),
+    /// The threads that keep a class cannot be started.
+    #[error("threads for recordings")]
+    Keeping(#[source] std::io::Error),
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -82,6 +92,7 @@ pub struct Server {
     address: SocketAddr,
     urls: Vec<String>,
     fingerprint: Option<String>,
+    hub: Hub,
     running: JoinHandle<()>,
 }
 
@@ -122,10 +133,22 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         mirror: ends.mirror,
         mirror_reports: ends.reports,
     };
+    let keep = Duration::from_secs(3_600 * u64::from(config.discarded_keep_hours));
+    let keeping = KeepingConfig {
+        recordings: config.recordings_folder(),
+        captures: config.captures_folder(),
+        capture_period: Duration::from_secs(u64::from(config.capture_period_s)),
+        jpeg_quality: config.capture_quality,
+        time_zone: config.zone()?,
+        discarded_keep: keep,
+    };
+    let keeping = Keeping::start(&keeping, store.clone(), sfu.clone(), ends.commands, ends.reporter)
+        .map_err(StartError::Keeping)?;
     let hub = Hub::start(parts, HubConfig::of(&config)).await?;
     let app = App {
         hub: hub.clone(),
         sfu,
+        overload: keeping.overload(),
         store: store.clone(),
         downloads: Downloads::default(),
         config: config.clone(),
@@ -147,7 +170,6 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         hard_stop: hard_stop.clone(),
     };
     let front = tokio::spawn(front.run());
-    let keep = Duration::from_secs(3_600 * u64::from(config.discarded_keep_hours));
     let erasing = tokio::spawn(erasure::run(
         store.clone(),
         config.recordings_folder(),
@@ -157,11 +179,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     let urls = urls(&config, address);
     tracing::info!(%address, tls = identity.is_some(), "serving");
 
+    let rooms = hub.clone();
     let running = tokio::spawn(async move {
         shutdown.cancelled().await;
         tracing::info!("stopping");
         stop.cancel();
         hub.shutdown().await;
+        keeping.shutdown().await;
         let mut front = front;
         if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
             hard_stop.cancel();
@@ -183,8 +207,22 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         address,
         urls,
         fingerprint: identity.map(|identity| identity.fingerprint()),
+        hub: rooms,
         running,
     })
+}
+
+/// Finishes what a crash left, for `seodang recover`; refused while a server uses the data folder.
+///
+/// # Errors
+/// When the data folder is in use, or it or the database cannot be read.
+pub async fn recover(config: &Config) -> Result<Recovered, StartError> {
+    let data = DataFolder::open(&config.data)?;
+    let store = Store::open(&config.data.join("seodang.db")).await?;
+    let recovered = recover_recordings(&store, config.recordings_folder()).await?;
+    store.close().await;
+    drop(data);
+    Ok(recovered)
 }
 
 impl Server {
@@ -210,6 +248,12 @@ impl Server {
     #[must_use]
     pub fn fingerprint(&self) -> Option<&str> {
         self.fingerprint.as_deref()
+    }
+
+    /// The rooms, for who runs in the same process.
+    #[must_use]
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// Waits until everything has stopped.

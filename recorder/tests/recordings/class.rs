@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::media::video;
 use seodang_model::{
     DisplayName, LessonFolder, LessonId, MediaKind, ParticipantId, RecordingKind, Role, StorageName,
 };
@@ -177,4 +178,25 @@ pub(crate) fn both_sending(at: Duration) -> Vec<(Duration, Event)> {
 
 pub(crate) fn s(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
+}
+
+/// A picture that moves all over, 30 a second.
+pub(crate) fn camera(width: u16, height: u16, seconds: u32) -> Vec<Frame> {
+    video(&format!(
+        "videotestsrc num-buffers={} pattern=ball motion=sweep ! video/x-raw,width={width},height={height},framerate=30/1 \
+         ! vp8enc deadline=1 cpu-used=8 keyframe-max-dist=90 target-bitrate=600000 error-resilient=default \
+         ! appsink name=out sync=false max-buffers=0",
+        seconds * 30
+    ))
+}
+
+/// The same frames later on the lesson clock.
+pub(crate) fn later(frames: &[Frame], by: Duration) -> Vec<Frame> {
+    frames
+        .iter()
+        .map(|frame| Frame {
+            at: frame.at + by,
+            ..frame.clone()
+        })
+        .collect()
 }

@@ -16,9 +16,9 @@ use seodang_recorder::{FileState, GapReason, RecorderConfig, recover};
 use seodang_rtp::Frame;
 
 use crate::PATIENCE;
-use crate::class::{Class, arriving, both_sending, play, s};
-use crate::media::{camera, interleaved, later, microphone, video};
-use crate::probe::{decode, probe};
+use crate::class::{Class, arriving, both_sending, camera, later, play, s};
+use crate::media::{interleaved, microphone, video};
+use crate::probe::{decode, heard, probe};
 
 /// What a crash may take of each track.
 const MOST_LOST: Duration = Duration::from_secs(1);
@@ -158,6 +158,11 @@ fn after_a_restart_a_lesson_goes_on_in_a_second_part_and_ends_as_one_file_with_t
     decode(&path);
     let found = probe(&path);
     assert!(found.duration.expect("a duration").abs_diff(s(12.0)) < s(0.1));
+    assert!(
+        heard(&path).abs_diff(s(12.0)) < s(0.1),
+        "no hole in the sound: {:?}",
+        heard(&path)
+    );
     let entry = &manifest.files[0];
     assert_eq!(
         (entry.state, entry.offset_ms, entry.gaps.len()),

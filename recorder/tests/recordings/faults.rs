@@ -12,9 +12,9 @@ use seodang_model::RecordingKind;
 use seodang_recorder::{ChatLine, FileState, GapReason, PartState, Recorder, RecorderConfig, finish_lesson};
 
 use crate::PATIENCE;
-use crate::class::{Class, Event, STARTED_AT, arriving, both_sending, participant, play, s};
-use crate::media::{camera, later, microphone, video};
-use crate::probe::{decode, luma, pictures, probe};
+use crate::class::{Class, Event, STARTED_AT, arriving, both_sending, camera, later, participant, play, s};
+use crate::media::{microphone, video};
+use crate::probe::{decode, heard, luma, pictures, probe};
 
 #[test]
 fn a_participant_that_was_away_leaves_a_gap_and_not_hours_of_black() {
@@ -36,6 +36,7 @@ fn a_participant_that_was_away_leaves_a_gap_and_not_hours_of_black() {
     play(&mut writer, events, s(0.0), s(602.1));
     writer.finish().wait(PATIENCE).expect("finished");
     let manifest = class.end(&["민수"]);
+    assert_eq!(manifest.files[0].state, FileState::Finished);
     let path = class.file("민수.webm");
     decode(&path);
     let found = probe(&path);
@@ -45,7 +46,12 @@ fn a_participant_that_was_away_leaves_a_gap_and_not_hours_of_black() {
         found.video.len()
     );
     assert!(found.duration.expect("a duration").abs_diff(s(602.0)) < s(0.1));
-    assert!(luma(&path, s(300.0)) <= 20, "black while away");
+    assert!(luma(&path, s(2.0)) <= 20, "black while away");
+    assert!(
+        heard(&path).abs_diff(s(602.0)) < s(0.1),
+        "no hole in the sound: {:?}",
+        heard(&path)
+    );
     let gaps: Vec<_> = manifest.files[0]
         .gaps
         .iter()
@@ -201,20 +207,8 @@ fn a_lesson_in_which_nobody_consented_leaves_no_trace() {
 
 #[test]
 fn a_disk_that_fills_up_cuts_the_recording_short_and_leaves_it_playable() {
-    // The child has 300 blocks of 1 KiB for a file and, like a server, ignores the signal that says so.
     let class = Class::new();
-    let status = Command::new("bash")
-        .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\""])
-        .arg(env::current_exe().expect("this program"))
-        .args([
-            "--exact",
-            "faults::a_process_that_records_into_a_full_disk",
-            "--nocapture",
-        ])
-        .env(ROOT, class.root.path())
-        .status()
-        .expect("a child");
-    assert!(status.success());
+    in_child_with_little_space("faults::a_process_that_records_into_a_full_disk", &class, 300);
     let manifest = class.end(&["민수"]);
     let entry = &manifest.files[0];
     assert_eq!(
@@ -232,9 +226,79 @@ fn a_disk_that_fills_up_cuts_the_recording_short_and_leaves_it_playable() {
     assert!(found.duration.expect("a duration") >= found.end());
 }
 
+#[test]
+fn parts_that_find_no_space_to_be_joined_stay_until_there_is_some() {
+    let class = Class::new();
+    for offset in [0.0, 5.0] {
+        let mut writer = class.open("민수");
+        let video = later(&camera(640, 360, 3), s(offset));
+        let events = [both_sending(s(offset)), arriving(Video, &video)];
+        play(
+            &mut writer,
+            events.into_iter().flatten().collect(),
+            s(offset),
+            s(offset + 3.1),
+        );
+        writer.finish().wait(PATIENCE).expect("finished");
+    }
+    let parts = [
+        ".민수.json",
+        ".민수_part2.json",
+        "민수.webm.part",
+        "민수_part2.webm.part",
+    ];
+    assert_eq!(class.names(), parts);
+    let size = |name: &str| fs::metadata(class.file(name)).expect("a file").len();
+    let one = size(parts[2]).max(size(parts[3]));
+    in_child_with_little_space(
+        "faults::a_process_that_finishes_on_a_full_disk",
+        &class,
+        one / 1024 + 10,
+    );
+    let names = class.names();
+    assert!(
+        parts.iter().all(|part| names.contains(&(*part).to_owned())),
+        "nothing is lost: {names:?}"
+    );
+    assert_eq!(class.end(&["민수"]).files[0].state, FileState::Finished);
+    decode(&class.file("민수.webm"));
+    assert_eq!(
+        class.names(),
+        ["chat.jsonl", "chat.vtt", "lesson.json", "민수.webm"]
+    );
+}
+
+/// Runs a test below in a process whose files cannot grow beyond some blocks of 1 KiB and which, like a server,
+/// ignores the signal that says so.
+fn in_child_with_little_space(test: &str, class: &Class, blocks: u64) {
+    let status = Command::new("bash")
+        .args([
+            "-c",
+            &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""),
+        ])
+        .arg(env::current_exe().expect("this program"))
+        .args(["--exact", test, "--nocapture"])
+        .env(ROOT, class.root.path())
+        .status()
+        .expect("a child");
+    assert!(status.success());
+}
+
 const ROOT: &str = "SEODANG_TEST_FULL_DISK";
 
 /// The other side of the test above; nothing to do when the tests are run as usual.
+#[test]
+fn a_process_that_finishes_on_a_full_disk() {
+    let Ok(root) = env::var(ROOT) else { return };
+    let class = Class::beside(Recorder::start(RecorderConfig { root: (&root).into() }).expect("gstreamer"));
+    let manifest = finish_lesson(Path::new(&root), &class.summary(&["민수"])).expect("a manifest");
+    assert_eq!(
+        (manifest.files[0].state, manifest.files[0].path.as_str()),
+        (FileState::Unfinished, "민수.webm.part")
+    );
+}
+
+/// The other side of the test of a full disk; nothing to do when the tests are run as usual.
 #[test]
 fn a_process_that_records_into_a_full_disk() {
     let Ok(root) = env::var(ROOT) else { return };

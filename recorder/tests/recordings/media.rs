@@ -9,16 +9,6 @@ use gstreamer_app::AppSink;
 use seodang_model::MediaKind;
 use seodang_rtp::{ClockSource, Frame, FrameSize};
 
-/// A picture that moves all over, 30 a second.
-pub(crate) fn camera(width: u16, height: u16, seconds: u32) -> Vec<Frame> {
-    video(&format!(
-        "videotestsrc num-buffers={} pattern=ball motion=sweep ! video/x-raw,width={width},height={height},framerate=30/1 \
-         ! vp8enc deadline=1 cpu-used=8 keyframe-max-dist=90 target-bitrate=600000 error-resilient=default \
-         ! appsink name=out sync=false max-buffers=0",
-        seconds * 30
-    ))
-}
-
 /// The frames of any pipeline that ends in VP8 and `appsink name=out`.
 pub(crate) fn video(description: &str) -> Vec<Frame> {
     pull(description)
@@ -56,17 +46,6 @@ pub(crate) fn interleaved(video: &[Frame], audio: &[Frame]) -> Vec<(MediaKind, F
         .collect();
     all.sort_by_key(|(_, frame)| frame.at);
     all
-}
-
-/// The same frames later on the lesson clock.
-pub(crate) fn later(frames: &[Frame], by: Duration) -> Vec<Frame> {
-    frames
-        .iter()
-        .map(|frame| Frame {
-            at: frame.at + by,
-            ..frame.clone()
-        })
-        .collect()
 }
 
 fn pull(description: &str) -> Vec<(Duration, Bytes)> {

@@ -155,6 +155,27 @@ pub(crate) fn loudness(path: &Path, from: Duration, to: Duration) -> f64 {
     (samples.iter().map(|sample| sample * sample).sum::<f64>() / samples.len() as f64).sqrt()
 }
 
+/// How long the sound of a file lasts for a player that plays packet after packet and does not look at their times.
+pub(crate) fn heard(path: &Path) -> Duration {
+    let output = run(Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(path)
+        .args([
+            "-map",
+            "0:a",
+            "-fps_mode",
+            "passthrough",
+            "-ac",
+            "1",
+            "-ar",
+            "8000",
+            "-f",
+            "s16le",
+            "-",
+        ]));
+    Duration::from_secs_f64(output.stdout.len() as f64 / 16_000.0)
+}
+
 fn packet(packet: &Value) -> Packet {
     Packet {
         at: Duration::from_millis(packet["pts"].as_u64().expect("a time in ms")),

@@ -10,8 +10,8 @@ use seodang_model::MediaKind::{Audio, Video};
 use seodang_rtp::Frame;
 
 use crate::PATIENCE;
-use crate::class::{Class, arriving, both_sending, play, s};
-use crate::media::{later, microphone, video};
+use crate::class::{Class, arriving, both_sending, later, play, s};
+use crate::media::{microphone, video};
 use crate::probe::{decode, pictures};
 
 /// Encoders as browsers set them, and in ways that lean on everything a decoder keeps: segments, golden and

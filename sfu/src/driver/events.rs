@@ -35,7 +35,7 @@ impl Events {
     pub(super) fn send(&mut self, event: SfuEvent) {
         if self.waiting.is_empty() {
             match self.channel.try_send(event) {
-                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
                 Err(mpsc::error::TrySendError::Full(event)) => self.keep(event),
             }
         } else {
@@ -61,6 +61,19 @@ impl Events {
         }
     }
 
+    /// Drops what waits about a participant who left.
+    pub(super) fn forget(&mut self, participant: ParticipantId) {
+        self.waiting.retain(|key, _| match key {
+            Key::States(about) | Key::Slots(about) | Key::Reoffer(about) => *about != participant,
+            Key::Flowing(publication) => publication.participant != participant,
+        });
+    }
+
+    /// Whether [`Self::flush`] has something to do.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn keep(&mut self, event: SfuEvent) {
         let key = match &event {
             SfuEvent::States { participant, .. } => Key::States(*participant),
@@ -75,6 +88,18 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_waits_about_who_left() {
+        let (channel, _receiver) = mpsc::channel(1);
+        let mut events = Events::new(channel);
+        let (a, b) = (ParticipantId::from_bits(1), ParticipantId::from_bits(2));
+        events.states(a, IceState::New, MediaState::New);
+        events.states(b, IceState::New, MediaState::New);
+        assert!(events.is_waiting());
+        events.forget(b);
+        assert!(!events.is_waiting());
+    }
 
     #[test]
     fn a_full_channel_keeps_the_newest_state_of_each_participant() {

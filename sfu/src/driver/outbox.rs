@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use mio::net::UdpSocket;
 use seodang_model::ParticipantId;
-use seodang_model::protocol::MediaState;
+use seodang_model::protocol::{IceState, MediaState};
 
 use super::connection::Connection;
 use super::counters::Counters;
@@ -18,6 +18,8 @@ use crate::room::Output;
 pub(super) struct Outbox {
     pub(super) socket: UdpSocket,
     pub(super) connections: HashMap<ParticipantId, Connection>,
+    /// Of everyone with a seat, connected or not.
+    states: HashMap<ParticipantId, (IceState, MediaState)>,
     pub(super) counters: Counters,
     pub(super) events: Events,
     /// Reused for every packet, so that sending allocates nothing.
@@ -29,6 +31,7 @@ impl Outbox {
         Self {
             socket,
             connections: HashMap::new(),
+            states: HashMap::new(),
             counters: Counters::default(),
             events,
             buffer: Vec::with_capacity(2_048),
@@ -40,10 +43,31 @@ impl Outbox {
         send(&self.socket, &mut self.counters, datagram, to);
     }
 
-    /// Tells the outside how a participant's connection is.
-    pub(super) fn tell_states(&mut self, participant: ParticipantId) {
-        if let Some(connection) = self.connections.get(&participant) {
-            self.events.states(participant, connection.ice, connection.media);
+    /// Keeps the states of a participant who has a seat from here on.
+    pub(super) fn join(&mut self, participant: ParticipantId) {
+        self.states.entry(participant).or_default();
+    }
+
+    /// Forgets a participant's states, told or not.
+    pub(super) fn leave(&mut self, participant: ParticipantId) {
+        self.states.remove(&participant);
+        self.events.forget(participant);
+    }
+
+    /// How a participant's path is.
+    pub(super) fn ice(&self, participant: ParticipantId) -> IceState {
+        self.states
+            .get(&participant)
+            .map_or(IceState::New, |states| states.0)
+    }
+
+    /// Changes it, and tells the outside if it was another.
+    pub(super) fn set_ice(&mut self, participant: ParticipantId, ice: IceState) {
+        if let Some(states) = self.states.get_mut(&participant)
+            && states.0 != ice
+        {
+            states.0 = ice;
+            self.events.states(participant, ice, states.1);
         }
     }
 
@@ -91,9 +115,9 @@ impl Output for Outbox {
     }
 
     fn media(&mut self, participant: ParticipantId, state: MediaState) {
-        if let Some(connection) = self.connections.get_mut(&participant) {
-            connection.media = state;
-            self.tell_states(participant);
+        if let Some(states) = self.states.get_mut(&participant) {
+            states.1 = state;
+            self.events.states(participant, states.0, state);
         }
     }
 

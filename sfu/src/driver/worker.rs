@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mio::net::UdpSocket;
 use mio::{Interest, Poll, Token, Waker};
 use rtc_crypto::RTCCryptoProvider;
-use seodang_model::protocol::{IceState, Offer, ViewSlot};
+use seodang_model::protocol::{IceState, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,13 +22,15 @@ use super::events::Events;
 use super::outbox::Outbox;
 use crate::room::{Negotiated, NegotiatedSlot, Output as _, Room, RoomConfig};
 use crate::transport::dtls::Identity;
-use crate::transport::sdp::{AnswerLines, LineUse, read_offer, write_answer};
+use crate::transport::sdp::{AnswerLines, LineUse, ReadOffer, write_answer};
 use crate::{OfferError, RoomReport, SfuError, SfuEvent, SfuStats, TrackSink};
 
 /// Commands that may wait: some seconds of the busiest class. When it is full the command is refused as busy.
 const COMMANDS: usize = 4_096;
 /// Datagrams read before commands and timers get their turn.
 const DATAGRAMS_A_TURN: usize = 256;
+/// Events that found their channel full are tried again after this.
+const EVENTS_RETRY: Duration = Duration::from_millis(20);
 /// How often silent connections are looked for.
 const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
 /// Larger than any datagram that comes through the internet.
@@ -47,7 +49,8 @@ pub(crate) enum Command {
     },
     Offer {
         participant: ParticipantId,
-        offer: Box<Offer>,
+        /// Read by who sends the command: reading takes longer than a packet may wait.
+        offer: Box<ReadOffer>,
         answer: oneshot::Sender<Result<String, OfferError>>,
     },
     Publish(Publication),
@@ -118,6 +121,8 @@ pub(crate) struct Worker {
     addresses: HashMap<SocketAddr, ParticipantId>,
     ufrags: HashMap<String, ParticipantId>,
     out: Outbox,
+    /// Counters of rooms that are gone.
+    past_rooms: SfuStats,
     next_ssrc: u32,
     liveness_at: Instant,
 }
@@ -147,6 +152,7 @@ impl Worker {
             addresses: HashMap::new(),
             ufrags: HashMap::new(),
             out: Outbox::new(socket, Events::new(config.events)),
+            past_rooms: SfuStats::new(),
             // Any start will do; each is used once, so no two streams under one set of keys ever share one.
             next_ssrc: rand::random(),
             liveness_at: Instant::now() + LIVENESS_PERIOD,
@@ -197,7 +203,12 @@ impl Worker {
             .connections
             .values()
             .filter_map(|connection| connection.dtls.poll_timeout());
-        rooms.chain(handshakes).fold(self.liveness_at, Instant::min)
+        let next = rooms.chain(handshakes).fold(self.liveness_at, Instant::min);
+        if self.out.events.is_waiting() {
+            next.min(Instant::now() + EVENTS_RETRY)
+        } else {
+            next
+        }
     }
 
     /// Whether there may be more to read.
@@ -215,9 +226,20 @@ impl Worker {
     }
 
     fn handle_timeouts(&mut self, now: Instant) {
-        for room in self.rooms.values_mut() {
-            if room.poll_timeout().is_some_and(|at| at <= now) {
-                room.handle_timeout(now, &mut self.out);
+        let mut faulty = Vec::new();
+        for (lesson, room) in &mut self.rooms {
+            if room.poll_timeout().is_some_and(|at| at <= now)
+                && catch_unwind(AssertUnwindSafe(|| room.handle_timeout(now, &mut self.out))).is_err()
+            {
+                faulty.push(*lesson);
+            }
+        }
+        for lesson in faulty {
+            self.out.counters.panics_contained += 1;
+            tracing::error!(%lesson, "a panic in a room's timer ended its media connections; this is a bug");
+            // Whose state it was is not known; without connections a room has no timers.
+            for participant in self.participants_of(lesson) {
+                self.disconnect(now, participant, Some("fault on the server"));
             }
         }
         let due: Vec<ParticipantId> = self
@@ -228,7 +250,9 @@ impl Worker {
             .map(|(participant, _)| *participant)
             .collect();
         for participant in due {
-            self.handle_dtls_timeout(now, participant);
+            self.contained(now, participant, |worker| {
+                worker.handle_dtls_timeout(now, participant)
+            });
         }
         if now >= self.liveness_at {
             self.liveness_at = now + LIVENESS_PERIOD;
@@ -259,6 +283,7 @@ impl Worker {
                     .entry(lesson)
                     .or_insert_with(|| Room::new(self.room_config));
                 room.join(now, participant, rights, &mut self.out);
+                self.out.join(participant);
                 self.lessons.insert(participant, lesson);
                 // Who asked may have given up; the seat is taken all the same.
                 let _ = done.send(());
@@ -268,46 +293,32 @@ impl Worker {
                 offer,
                 answer,
             } => {
-                let result = self.handle_offer(now, participant, &offer);
-                let _ = answer.send(result);
+                self.contained(now, participant, |worker| {
+                    let _ = answer.send(worker.handle_offer(now, participant, &offer));
+                });
             }
             Command::CloseRoom { lesson, done } => {
-                let gone: Vec<ParticipantId> = self
-                    .lessons
-                    .iter()
-                    .filter(|(_, of)| **of == lesson)
-                    .map(|(participant, _)| *participant)
-                    .collect();
-                for participant in gone {
+                for participant in self.participants_of(lesson) {
                     self.disconnect(now, participant, None);
                     self.lessons.remove(&participant);
+                    self.out.leave(participant);
                 }
                 // Dropping the room drops every sink, and only then is it answered.
-                drop(self.rooms.remove(&lesson));
+                self.drop_room(lesson);
                 let _ = done.send(());
             }
             Command::Leave(participant) => {
-                self.disconnect(now, participant, None);
-                if let Some(lesson) = self.lessons.remove(&participant)
-                    && let Some(room) = self.rooms.get_mut(&lesson)
-                {
-                    room.leave(now, participant, &mut self.out);
-                    if room.is_empty() {
-                        self.rooms.remove(&lesson);
-                    }
-                }
+                self.contained(now, participant, |worker| worker.leave(now, participant))
             }
             Command::Report { lesson, report } => {
                 let mut answer = self.rooms.get(&lesson).map(Room::report).unwrap_or_default();
                 for participant in &mut answer.participants {
-                    if let Some(connection) = self.out.connections.get(&participant.participant) {
-                        (participant.ice, participant.media) = (connection.ice, connection.media);
-                    }
+                    participant.ice = self.out.ice(participant.participant);
                 }
                 let _ = report.send(answer);
             }
             Command::Stats(answer) => {
-                let mut stats = SfuStats::new();
+                let mut stats = self.past_rooms.clone();
                 self.out.counters.add_to(&mut stats);
                 for room in self.rooms.values() {
                     room.add_stats(&mut stats);
@@ -316,42 +327,72 @@ impl Worker {
                 stats.insert("connections", self.out.connections.len() as u64);
                 let _ = answer.send(stats);
             }
-            Command::Publish(publication) => self.with_room(publication.participant, |room, out| {
-                room.publish(now, publication, out)
+            Command::Publish(publication) => self.order(now, publication.participant, |room, out| {
+                room.publish(now, publication, out);
             }),
-            Command::Unpublish(publication) => {
-                self.with_room(publication.participant, |room, out| {
-                    room.unpublish(now, publication, out)
-                });
-            }
-            Command::SetRights(participant, rights) => {
-                self.with_room(participant, |room, out| {
-                    room.set_rights(now, participant, rights, out)
-                });
-            }
+            Command::Unpublish(publication) => self.order(now, publication.participant, |room, out| {
+                room.unpublish(now, publication, out);
+            }),
+            Command::SetRights(participant, rights) => self.order(now, participant, |room, out| {
+                room.set_rights(now, participant, rights, out);
+            }),
             Command::View {
                 participant,
                 generation,
                 slots,
-            } => {
-                self.with_room(participant, |room, out| {
-                    room.view(now, participant, generation, &slots, out)
+            } => self.order(now, participant, |room, out| {
+                room.view(now, participant, generation, &slots, out);
+            }),
+            Command::Attach(publication, sink) => {
+                self.order(now, publication.participant, |room, _| {
+                    room.attach(publication, sink)
                 });
             }
-            Command::Attach(publication, sink) => {
-                self.with_room(publication.participant, |room, _| room.attach(publication, sink))
-            }
             Command::Detach(publication) => {
-                self.with_room(publication.participant, |room, _| room.detach(publication))
+                self.order(now, publication.participant, |room, _| room.detach(publication));
             }
             Command::RequestKeyframe {
                 publication,
                 for_tick,
-            } => self.with_room(publication.participant, |room, out| {
-                room.request_keyframe(now, publication, for_tick, out)
+            } => self.order(now, publication.participant, |room, out| {
+                room.request_keyframe(now, publication, for_tick, out);
             }),
             Command::Shutdown => {}
         }
+    }
+
+    fn leave(&mut self, now: Instant, participant: ParticipantId) {
+        self.disconnect(now, participant, None);
+        self.out.leave(participant);
+        if let Some(lesson) = self.lessons.remove(&participant)
+            && let Some(room) = self.rooms.get_mut(&lesson)
+        {
+            room.leave(now, participant, &mut self.out);
+            if room.is_empty() {
+                self.drop_room(lesson);
+            }
+        }
+    }
+
+    fn participants_of(&self, lesson: LessonId) -> Vec<ParticipantId> {
+        let here = self.lessons.iter().filter(|(_, of)| **of == lesson);
+        here.map(|(participant, _)| *participant).collect()
+    }
+
+    fn drop_room(&mut self, lesson: LessonId) {
+        if let Some(room) = self.rooms.remove(&lesson) {
+            room.add_stats(&mut self.past_rooms);
+            // Sinks are other people's code.
+            if catch_unwind(AssertUnwindSafe(|| drop(room))).is_err() {
+                self.out.counters.panics_contained += 1;
+                tracing::error!("a sink panicked while it was dropped; this is a bug");
+            }
+        }
+    }
+
+    /// Carries out what concerns one participant of a room.
+    fn order(&mut self, now: Instant, participant: ParticipantId, act: impl FnOnce(&mut Room, &mut Outbox)) {
+        self.contained(now, participant, |worker| worker.with_room(participant, act));
     }
 
     fn with_room(&mut self, participant: ParticipantId, act: impl FnOnce(&mut Room, &mut Outbox)) {
@@ -368,16 +409,15 @@ impl Worker {
         &mut self,
         now: Instant,
         participant: ParticipantId,
-        offer: &Offer,
+        read: &ReadOffer,
     ) -> Result<String, OfferError> {
         let lesson = *self
             .lessons
             .get(&participant)
             .ok_or(OfferError::UnknownParticipant)?;
-        let read = read_offer(offer)?;
-        let slot_ssrcs: Vec<u32> = offer.slots.iter().map(|_| self.fresh_ssrc()).collect();
+        let slot_ssrcs: Vec<u32> = (0..read.slots).map(|_| self.fresh_ssrc()).collect();
         let mut media = Negotiated::default();
-        let mut slots: Vec<Option<NegotiatedSlot>> = vec![None; offer.slots.len()];
+        let mut slots: Vec<Option<NegotiatedSlot>> = vec![None; read.slots];
         for line in &read.lines {
             match (line.used, line.codec) {
                 (LineUse::Source(source), _) => media.sources.extend(line.negotiated_source(source)),
@@ -399,7 +439,7 @@ impl Worker {
         let identity = Arc::clone(&self.identity);
         let connection = Connection::new(now, lesson, identity, read.fingerprint, read.ufrag.clone());
         let answer = write_answer(
-            &read,
+            read,
             &AnswerLines {
                 credentials: &connection.credentials,
                 fingerprint: self.identity.fingerprint(),
@@ -410,6 +450,7 @@ impl Worker {
         self.ufrags
             .insert(connection.credentials.ufrag.clone(), participant);
         self.out.connections.insert(participant, connection);
+        self.out.set_ice(participant, IceState::New);
         self.with_room(participant, |room, out| {
             room.connect(now, participant, &media, out)
         });
@@ -431,15 +472,35 @@ impl Worker {
             while let Some(datagram) = connection.dtls.poll_transmit() {
                 self.out.send_plain(&datagram, address);
             }
-            self.addresses.remove(&address);
+        }
+        for address in connection.addresses {
+            self.forget_address(address, participant);
         }
         self.ufrags.remove(&connection.credentials.ufrag);
-        self.with_room(participant, |room, out| room.disconnect(now, participant, out));
+        if reoffer.is_some() {
+            self.out.set_ice(participant, IceState::Lost);
+        }
+        let in_room = AssertUnwindSafe(|| {
+            self.with_room(participant, |room, out| room.disconnect(now, participant, out));
+        });
+        let sound = catch_unwind(in_room).is_ok();
         if let Some(reason) = reoffer {
-            self.out
-                .events
-                .states(participant, IceState::Lost, connection.media);
             self.out.event(SfuEvent::ReofferNeeded { participant, reason });
+        }
+        if !sound {
+            self.out.counters.panics_contained += 1;
+            tracing::error!(participant.id = %participant, "a panic ended a seat; this is a bug");
+            // What the room holds of the participant is broken: it goes, and the next offer finds no seat.
+            if catch_unwind(AssertUnwindSafe(|| self.leave(now, participant))).is_err() {
+                self.out.counters.panics_contained += 1;
+            }
+        }
+    }
+
+    /// Forgets an address unless it is somebody else's by now.
+    fn forget_address(&mut self, address: SocketAddr, participant: ParticipantId) {
+        if self.addresses.get(&address) == Some(&participant) {
+            self.addresses.remove(&address);
         }
     }
 

@@ -1,5 +1,6 @@
 //! DTLS 1.2, always as server (RFC 5764): from the browser's hello to the keys of SRTP.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,12 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Datagrams kept until the hello is whole: it has two.
 const MOST_WAITING: usize = 4;
+
+/// TLS record type of alerts (RFC 5246 section 6.2.1).
+const ALERT: u8 = 21;
+/// Alerts that the library raises for any garbage (RFC 5246 section 7.2).
+const UNEXPECTED_MESSAGE: u8 = 10;
+const DECODE_ERROR: u8 = 50;
 
 /// SHA-256 of a certificate.
 pub(crate) type Fingerprint = [u8; 32];
@@ -94,6 +101,8 @@ pub(crate) struct Dtls {
     identity: Arc<Identity>,
     expected: Fingerprint,
     hello: Option<(HelloReader, Vec<BytesMut>)>,
+    /// Taken from the endpoint, not yet sent.
+    outgoing: VecDeque<BytesMut>,
     started: Option<Instant>,
     done: bool,
 }
@@ -112,6 +121,7 @@ impl Dtls {
             identity,
             expected,
             hello,
+            outgoing: VecDeque::new(),
             started: None,
             done: false,
         }
@@ -149,7 +159,8 @@ impl Dtls {
 
     /// The next datagram to send.
     pub(crate) fn poll_transmit(&mut self) -> Option<BytesMut> {
-        self.endpoint.poll_transmit().map(|transmit| transmit.message)
+        self.take_transmits();
+        self.outgoing.pop_front()
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -189,10 +200,15 @@ impl Dtls {
     }
 
     fn feed(&mut self, now: Instant, datagram: BytesMut) -> Result<Option<MasterKeys>, DtlsError> {
-        let events = self
-            .endpoint
-            .read(now, OTHER_END, None, datagram)
-            .map_err(|_| DtlsError::Failed)?;
+        self.take_transmits();
+        let sound = self.outgoing.len();
+        let events = match self.endpoint.read(now, OTHER_END, None, datagram) {
+            Ok(events) => events,
+            Err(_) => {
+                self.take_transmits();
+                return self.pass_over(sound);
+            }
+        };
         let mut keys = None;
         for event in events {
             match event {
@@ -203,6 +219,30 @@ impl Dtls {
             }
         }
         Ok(keys)
+    }
+
+    /// After a record the library could not use: anyone who knows an address can forge one, so it is passed over (RFC
+    /// 6347 section 4.1.2.7) unless the library ended the handshake for a reason that only the other end can give.
+    fn pass_over(&mut self, sound: usize) -> Result<Option<MasterKeys>, DtlsError> {
+        let refuses = |datagram: &BytesMut| {
+            let noise = matches!(datagram.get(14), Some(&(UNEXPECTED_MESSAGE | DECODE_ERROR)));
+            datagram.first() == Some(&ALERT) && !noise
+        };
+        if !self.done && self.outgoing.iter().skip(sound).any(refuses) {
+            return Err(DtlsError::Failed);
+        }
+        // The library answers garbage with a fatal alert, which would end a sound association at the other end.
+        let mut place = 0;
+        self.outgoing.retain(|datagram| {
+            place += 1;
+            place <= sound || datagram.first() != Some(&ALERT)
+        });
+        Ok(None)
+    }
+
+    fn take_transmits(&mut self) {
+        let transmits = std::iter::from_fn(|| self.endpoint.poll_transmit());
+        self.outgoing.extend(transmits.map(|transmit| transmit.message));
     }
 
     fn complete(&mut self, now: Instant) -> Result<MasterKeys, DtlsError> {
@@ -235,3 +275,6 @@ impl Dtls {
         MasterKeys::split(profile, material.as_ref()).ok_or(DtlsError::Failed)
     }
 }
+
+#[cfg(test)]
+mod tests;

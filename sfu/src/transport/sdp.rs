@@ -4,4 +4,7 @@ mod answer;
 mod offer;
 
 pub(crate) use answer::{AnswerLines, write_answer};
-pub(crate) use offer::{LineUse, read_offer};
+pub(crate) use offer::{LineUse, ReadOffer, read_offer};
+
+#[cfg(test)]
+mod tests;

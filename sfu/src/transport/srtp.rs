@@ -6,6 +6,7 @@
 mod gcm;
 mod window;
 
+use bytes::BytesMut;
 use ring::aead::{LessSafeKey, UnboundKey};
 use rtc_crypto::RTCCrypto;
 use rtc_srtp::context::Context;
@@ -40,6 +41,7 @@ pub(crate) struct MasterKeys {
 }
 
 /// One direction's master key and salt.
+#[derive(Clone)]
 pub(crate) struct MasterKey {
     pub(crate) key: [u8; 16],
     pub(crate) salt: Vec<u8>,
@@ -90,6 +92,10 @@ pub(crate) struct Sealer {
     rtcp_index: u32,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every connection has"
+)]
 enum Sealing {
     Gcm(GcmKeys),
     Sha1(Box<Context>),
@@ -112,6 +118,10 @@ impl Sealer {
         const HEADER_BYTES: usize = 12;
         match &mut self.kind {
             Sealing::Gcm(keys) => {
+                // RFC 3711 section 9.2: more than 2^48 packets would use nonces again.
+                if index >> 48 != 0 {
+                    return false;
+                }
                 let (_, packet) = buffer.split_at_mut(start);
                 let (header, payload) = packet.split_at_mut(HEADER_BYTES);
                 let ssrc = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
@@ -177,9 +187,13 @@ pub(crate) struct Opener {
     rtcp: Windows,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly every connection has"
+)]
 enum Opening {
     Gcm(GcmKeys),
-    Sha1(Box<Context>),
+    Sha1(Box<Sha1Opening>),
 }
 
 impl Opener {
@@ -187,7 +201,7 @@ impl Opener {
     pub(crate) fn new(profile: Profile, key: &MasterKey, crypto: &dyn RTCCrypto) -> Option<Self> {
         let kind = match profile {
             Profile::Gcm => Opening::Gcm(GcmKeys::derive(key, crypto)?),
-            Profile::Sha1 => Opening::Sha1(Box::new(sha1_context(key, crypto)?)),
+            Profile::Sha1 => Opening::Sha1(Box::new(Sha1Opening::new(key, crypto)?)),
         };
         Some(Self {
             kind,
@@ -215,14 +229,7 @@ impl Opener {
                 let (header, sealed) = packet.split_at_mut(header_bytes);
                 header_bytes + gcm::open(&keys.rtp, nonce, header, sealed)?
             }
-            Opening::Sha1(context) => {
-                let plain = context.decrypt_rtp(packet).map_err(|_| SrtpError::NotAuthentic)?;
-                packet
-                    .get_mut(..plain.len())
-                    .ok_or(SrtpError::Truncated)?
-                    .copy_from_slice(&plain);
-                plain.len()
-            }
+            Opening::Sha1(sha1) => sha1.open(packet, self.rtp.knows(ssrc), Context::decrypt_rtp)?,
         };
         self.rtp.accept(ssrc, index);
         Ok(length)
@@ -257,20 +264,58 @@ impl Opener {
                 self.rtcp.accept(ssrc, u64::from(index));
                 Ok(8 + length)
             }
-            Opening::Sha1(context) => {
+            Opening::Sha1(sha1) => {
                 // The context keeps its own replay window; ours bounds the number of sources.
                 self.rtcp.admits(ssrc)?;
-                let plain = context
-                    .decrypt_rtcp(packet)
-                    .map_err(|_| SrtpError::NotAuthentic)?;
+                let length = sha1.open(packet, self.rtcp.knows(ssrc), Context::decrypt_rtcp)?;
                 self.rtcp.accept(ssrc, 0);
-                packet
-                    .get_mut(..plain.len())
-                    .ok_or(SrtpError::Truncated)?
-                    .copy_from_slice(&plain);
-                Ok(plain.len())
+                Ok(length)
             }
         }
+    }
+}
+
+/// rtc-srtp makes state for an SSRC before it knows whether the packet is authentic, and never forgets it: an SSRC that
+/// has not proved itself is tried in a context that is made anew from time to time.
+struct Sha1Opening {
+    key: MasterKey,
+    context: Context,
+    probe: Context,
+    probes: u32,
+}
+
+impl Sha1Opening {
+    /// SSRCs that may leave state in the probing context.
+    const MOST_PROBES: u32 = 64;
+
+    fn new(key: &MasterKey, crypto: &dyn RTCCrypto) -> Option<Self> {
+        Some(Self {
+            key: key.clone(),
+            context: sha1_context(key, crypto)?,
+            probe: sha1_context(key, crypto)?,
+            probes: 0,
+        })
+    }
+
+    fn open<E>(
+        &mut self,
+        packet: &mut [u8],
+        known: bool,
+        decrypt: impl Fn(&mut Context, &[u8]) -> Result<BytesMut, E>,
+    ) -> Result<usize, SrtpError> {
+        if !known {
+            if self.probes >= Self::MOST_PROBES {
+                let provider = rtc_crypto::default_provider().map_err(|_| SrtpError::NotAuthentic)?;
+                self.probe = sha1_context(&self.key, provider.crypto()).ok_or(SrtpError::NotAuthentic)?;
+                self.probes = 0;
+            }
+            self.probes += 1;
+            decrypt(&mut self.probe, packet).map_err(|_| SrtpError::NotAuthentic)?;
+        }
+        let plain = decrypt(&mut self.context, packet).map_err(|_| SrtpError::NotAuthentic)?;
+        let place = packet.get_mut(..plain.len()).ok_or(SrtpError::Truncated)?;
+        place.copy_from_slice(&plain);
+        Ok(plain.len())
     }
 }
 
@@ -293,3 +338,6 @@ fn aead_key(bytes: &[u8; 16]) -> Option<LessSafeKey> {
         .ok()
         .map(LessSafeKey::new)
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ pub(crate) struct Peer {
     pending: Option<SdpPendingOffer>,
     key_wished: bool,
     send_at: Instant,
+    /// Where its datagrams go.
+    remote: Option<SocketAddr>,
 }
 
 impl Peer {
@@ -64,6 +66,7 @@ impl Peer {
             pending: None,
             key_wished: true,
             send_at: Instant::now(),
+            remote: None,
         }
     }
 
@@ -109,7 +112,14 @@ impl Peer {
         self.mid.expect("an offer was made").to_string()
     }
 
+    /// Sends any bytes from the peer's own address.
+    pub(crate) fn send_raw(&self, datagram: &[u8]) {
+        let target = self.remote.expect("connected");
+        self.socket.send_to(datagram, target).expect("loopback takes it");
+    }
+
     /// Sends what is due and takes what has come.
+    #[expect(clippy::panic, reason = "a test that cannot read its socket has nothing to say")]
     pub(crate) fn turn(&mut self) {
         let mut buffer = [0; 2_048];
         match self.socket.recv_from(&mut buffer) {
@@ -169,6 +179,7 @@ impl Peer {
             match self.rtc.poll_output().expect("alive") {
                 Output::Timeout(_) => return,
                 Output::Transmit(transmit) => {
+                    self.remote = Some(transmit.destination);
                     self.socket
                         .send_to(&transmit.contents, transmit.destination)
                         .expect("loopback takes it");

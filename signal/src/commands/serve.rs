@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::ArgMatches;
-use seodang_signal::server::{self, STOP_WITHIN};
+use seodang_signal::server::{self, STOP_WITHIN, Server};
 use seodang_signal::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -31,37 +31,43 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             }
             signals.next().await;
             shutdown.cancel();
-            tokio::select! {
-                () = running.finished() => Ok(ExitCode::SUCCESS),
-                () = tokio::time::sleep(STOP_WITHIN) => {
-                    tracing::error!("not everything could be finished in time; recover completes the files");
-                    Ok(ExitCode::FAILURE)
-                }
-                () = signals.next() => {
-                    tracing::error!("second signal: ending at once");
-                    Ok(ExitCode::FAILURE)
-                }
-            }
+            Ok(stopped(running, &mut signals).await)
         })
         // A runtime that is dropped waits for blocking work; whatever is left then must not hold the process.
         .inspect(|_| runtime.shutdown_background())
 }
 
+/// Waits until a server that was told to stop has stopped; success only when everything was finished in time.
+pub(crate) async fn stopped(running: Server, signals: &mut Signals) -> ExitCode {
+    tokio::select! {
+        () = running.finished() => ExitCode::SUCCESS,
+        () = tokio::time::sleep(STOP_WITHIN) => {
+            tracing::error!("not everything could be finished in time; recover completes the files");
+            ExitCode::FAILURE
+        }
+        () = signals.next() => {
+            tracing::error!("second signal: ending at once");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// SIGTERM and Ctrl-C.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

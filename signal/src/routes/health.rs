@@ -75,6 +75,9 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
     for (name, count) in stats {
         counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count);
     }
+    let [video, audio] = app.overload.dropped();
+    counter_line(&mut text, "seodang_mirror_video_packets_dropped_total", video);
+    counter_line(&mut text, "seodang_mirror_audio_packets_dropped_total", audio);
     if let Ok(space) = disk::space(&app.config.data) {
         gauge_line(&mut text, "seodang_disk_free_bytes", space.free_bytes);
     }

@@ -50,6 +50,12 @@ impl Worker {
             self.out.counters.dropped_unknown_ufrag += 1;
             return;
         };
+        self.contained(now, participant, |worker| {
+            worker.handle_check(now, participant, datagram, from)
+        });
+    }
+
+    fn handle_check(&mut self, now: Instant, participant: ParticipantId, datagram: &[u8], from: SocketAddr) {
         let Some(connection) = self.out.connections.get_mut(&participant) else {
             return;
         };
@@ -68,24 +74,16 @@ impl Worker {
             }
         };
         connection.heard = now;
-        // The first authentic address is used at once, a later one when it is nominated: a browser that moves to
-        // another network nominates its new address.
-        let moves = check.usable
-            && connection.address != Some(from)
-            && (connection.address.is_none() || check.nominated);
-        if moves {
-            if let Some(earlier) = connection.address.replace(from) {
-                self.addresses.remove(&earlier);
-            }
+        if check.usable {
+            let forgotten = connection.learn(from, check.nominated);
             self.addresses.insert(from, participant);
-        }
-        let connected = check.usable && connection.ice != IceState::Connected;
-        if connected {
-            connection.ice = IceState::Connected;
+            if let Some(forgotten) = forgotten {
+                self.forget_address(forgotten, participant);
+            }
         }
         self.out.send_plain(&check.answer, from);
-        if connected {
-            self.out.tell_states(participant);
+        if check.usable {
+            self.out.set_ice(participant, IceState::Connected);
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct ReadOffer {
     pub(crate) fingerprint: Fingerprint,
     /// All lines, in the order of the offer.
     pub(crate) lines: Vec<Line>,
+    /// How many of them are slots.
+    pub(crate) slots: usize,
 }
 
 /// One media line.
@@ -128,6 +130,7 @@ pub(crate) fn read_offer(offer: &Offer) -> Result<ReadOffer, OfferError> {
         ufrag,
         fingerprint,
         lines,
+        slots: offer.slots.len(),
     })
 }
 

@@ -32,6 +32,18 @@ impl GcmKeys {
         })
     }
 
+    /// The session keys and salts of the test vectors (RFC 7714 sections 16.1 and 17.1), which are not derived.
+    #[cfg(test)]
+    pub(super) fn of_rfc_7714() -> Self {
+        let key = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        Self {
+            rtp: aead_key(&key).expect("16 bytes"),
+            rtcp: aead_key(&key).expect("16 bytes"),
+            rtp_salt: *b"Quid pro quo",
+            rtcp_salt: *b"Quid pro quo",
+        }
+    }
+
     /// RFC 7714 section 8.1: two zero bytes, SSRC, rollover counter, sequence number; exclusive-or with the salt.
     pub(super) fn rtp_nonce(&self, ssrc: u32, index: u64) -> Nonce {
         let mut nonce = self.rtp_salt;

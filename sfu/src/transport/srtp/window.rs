@@ -60,6 +60,11 @@ impl Windows {
         }
     }
 
+    /// Whether a packet of this SSRC proved authentic before.
+    pub(super) fn knows(&self, ssrc: u32) -> bool {
+        self.window(ssrc).is_some()
+    }
+
     /// Whether a packet of this SSRC may be looked at.
     pub(super) fn admits(&self, ssrc: u32) -> Result<(), SrtpError> {
         if self.0.len() < MOST_SSRCS || self.window(ssrc).is_some() {

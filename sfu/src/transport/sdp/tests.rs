@@ -1,0 +1,227 @@
+//! Offers of real browsers, whole and damaged.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use proptest::prelude::*;
+use rtc_sdp::description::session::SessionDescription;
+use seodang_model::protocol::Offer;
+use seodang_model::{MediaKind, Source};
+
+use super::*;
+use crate::OfferError;
+use crate::transport::ice::Credentials;
+
+/// The class page in Chromium 156 and Firefox 153: four sources, nine slots for pictures, six for sound.
+const CLASS_PAGES: [&str; 2] = [
+    include_str!("../../../../fixtures/data/sdp/chromium_class_page.sdp"),
+    include_str!("../../../../fixtures/data/sdp/firefox_class_page.sdp"),
+];
+/// One line that sends three encodings.
+const SIMULCAST: [&str; 2] = [
+    include_str!("../../../../fixtures/data/sdp/chromium_simulcast.sdp"),
+    include_str!("../../../../fixtures/data/sdp/firefox_simulcast.sdp"),
+];
+/// Sound and picture both ways with every codec of Chromium.
+const ALL_CODECS: &str = include_str!("../../../../fixtures/data/sdp/chromium_sendrecv_all_codecs.sdp");
+const DATACHANNEL: &str = include_str!("../../../../fixtures/data/sdp/chromium_datachannel.sdp");
+
+#[test]
+fn the_class_page_gets_its_sources_and_slots() {
+    for sdp in CLASS_PAGES {
+        let read = read_offer(&class_page(sdp)).expect("a good offer");
+        let answer = answer(&read);
+        assert_eq!(count(&answer, "a=recvonly"), 4);
+        assert_eq!(count(&answer, "a=sendonly"), 15);
+        assert_eq!(count(&answer, "a=setup:passive"), 19);
+        assert_eq!(count(&answer, "a=ice-lite"), 1);
+        assert!(answer.contains("a=candidate:") && answer.contains("a=end-of-candidates"));
+        for absent in [
+            "rtx",
+            "video-orientation",
+            "transport-wide",
+            "abs-send-time",
+            "trickle",
+        ] {
+            assert!(!answer.contains(absent), "{absent}");
+        }
+        let opus = read.lines.iter().filter(|line| line.kind == MediaKind::Audio);
+        assert!(
+            opus.clone()
+                .all(|line| line.codec.is_some_and(|codec| codec.nack)),
+            "the page asks for it"
+        );
+        assert_eq!(opus.count(), 8);
+        assert!(read.lines.iter().all(|line| line.extensions.mid.is_some()));
+    }
+}
+
+#[test]
+fn repair_streams_are_no_announced_sources() {
+    let read = read_offer(&class_page(CLASS_PAGES[0])).expect("a good offer");
+    let LineUse::Source(Source::Camera) = read.lines[0].used else {
+        panic!("the camera comes first")
+    };
+    let group = CLASS_PAGES[0]
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ssrc-group:FID "))
+        .expect("a group");
+    let (first, _) = group.split_once(' ').expect("two");
+    assert_eq!(read.lines[0].ssrcs, [first.parse::<u32>().expect("a number")]);
+}
+
+#[test]
+fn simulcast_is_answered_with_one_encoding() {
+    for sdp in SIMULCAST {
+        let sources = BTreeMap::from([("0".to_owned(), Source::Camera)]);
+        let read = read_offer(&offer(sdp, sources, &[])).expect("a good offer");
+        let answer = answer(&read);
+        assert!(!answer.contains("a=rid") && !answer.contains("a=simulcast"));
+        assert_eq!(count(&answer, "a=recvonly"), 1);
+    }
+}
+
+#[test]
+fn lines_that_nobody_mentions_are_inactive() {
+    let read = read_offer(&offer(ALL_CODECS, BTreeMap::new(), &[])).expect("a good offer");
+    let answer = answer(&read);
+    assert_eq!((count(&answer, "a=inactive"), count(&answer, "a=ssrc:")), (2, 0));
+}
+
+#[test]
+fn data_channels_are_refused_by_name() {
+    assert_eq!(
+        refusal(DATACHANNEL, BTreeMap::new(), &[]),
+        OfferError::Datachannel
+    );
+}
+
+#[test]
+fn an_offer_that_cannot_be_answered_is_refused_with_its_reason() {
+    let camera = || BTreeMap::from([("0".to_owned(), Source::Camera)]);
+    let page = CLASS_PAGES[0];
+    let without = |line: &str| page.replace(&format!("{line}\r\n"), "");
+    let cases: [(String, BTreeMap<String, Source>, &[&str]); 11] = [
+        ("v=0\r\n".to_owned(), camera(), &[]),
+        (without("a=rtcp-mux"), camera(), &[]),
+        (page.replace("a=group:BUNDLE", "a=group:LS"), camera(), &[]),
+        (page.replace("a=setup:actpass", "a=setup:passive"), camera(), &[]),
+        (page.replace("sha-256", "sha-1"), camera(), &[]),
+        (page.replace("VP8/90000", "VP9/90000"), camera(), &[]),
+        (page.to_owned(), camera(), &["99"]),
+        (page.to_owned(), camera(), &["4", "4"]),
+        (page.to_owned(), camera(), &["0"]),
+        (
+            page.to_owned(),
+            BTreeMap::from([("1".to_owned(), Source::Camera)]),
+            &[],
+        ),
+        (
+            page.to_owned(),
+            BTreeMap::from([("4".to_owned(), Source::Camera)]),
+            &[],
+        ),
+    ];
+    for (number, (sdp, sources, slots)) in cases.into_iter().enumerate() {
+        assert!(
+            matches!(refusal(&sdp, sources, slots), OfferError::Bad { .. }),
+            "case {number}"
+        );
+    }
+    let twice = BTreeMap::from([("0".to_owned(), Source::Camera), ("2".to_owned(), Source::Camera)]);
+    assert!(matches!(
+        refusal(page, twice, &[]),
+        OfferError::Bad { line: None, .. }
+    ));
+    let long = format!("{page}{}", "a=x\r\n".repeat(20_000));
+    assert!(matches!(
+        refusal(&long, camera(), &[]),
+        OfferError::Bad { line: None, .. }
+    ));
+    let (_, line) = page.split_once("m=video").expect("a line");
+    let (line, _) = line.split_once("m=").expect("another line");
+    let many = format!(
+        "{page}{}",
+        format!("m=video{}", line.replace("a=ssrc", "a=x")).repeat(40)
+    );
+    assert!(matches!(refusal(&many, camera(), &[]), OfferError::Bad { .. }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn damaged_offers_never_panic_and_what_is_answered_is_answered_line_by_line(
+        which in 0_usize..2,
+        cuts in prop::collection::vec((0_usize..700, 0_u8..4, 0_usize..700), 0..6),
+        flips in prop::collection::vec((0_usize..21_000, any::<u8>()), 0..4),
+    ) {
+        let mut lines: Vec<&str> = CLASS_PAGES[which].split_inclusive("\r\n").collect();
+        for (at, what, other) in cuts {
+            let (at, other) = (at % lines.len(), other % lines.len());
+            match what {
+                0 if lines.len() > 1 => drop(lines.remove(at)),
+                0 | 1 => lines.insert(at, lines[other]),
+                2 => lines.swap(at, other),
+                _ => lines.truncate(at.max(1)),
+            }
+        }
+        let mut bytes = lines.concat().into_bytes();
+        for (at, byte) in flips {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        let sdp = String::from_utf8_lossy(&bytes).into_owned();
+        if let Ok(read) = read_offer(&class_page(&sdp)) {
+            let text = answer(&read);
+            let again = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()));
+            prop_assert_eq!(again.expect("readable").media_descriptions.len(), read.lines.len());
+        }
+    }
+
+    #[test]
+    fn arbitrary_text_never_panics(sdp in "(v=0\r\n|o=- 1 1 IN IP4 0\r\n|s=-\r\n|t=0 0\r\n|m=|a=|[a-z0-9:= /\r\n]){0,60}") {
+        let _ = read_offer(&class_page(&sdp));
+    }
+}
+
+fn offer(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offer {
+    Offer {
+        connection: 1,
+        sdp: sdp.to_owned(),
+        sources,
+        slots: slots.iter().map(|mid| (*mid).to_owned()).collect(),
+    }
+}
+
+/// As the page describes its own offer.
+fn class_page(sdp: &str) -> Offer {
+    let sources = Source::ALL
+        .iter()
+        .enumerate()
+        .map(|(place, source)| (place.to_string(), *source));
+    let slots: Vec<String> = (4..19).map(|mid| mid.to_string()).collect();
+    let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
+    offer(sdp, sources.collect(), &slots)
+}
+
+fn refusal(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> OfferError {
+    read_offer(&offer(sdp, sources, slots)).expect_err("refused")
+}
+
+fn answer(read: &ReadOffer) -> String {
+    let slot_ssrcs: Vec<u32> = (1_000..).take(read.slots).collect();
+    write_answer(
+        read,
+        &AnswerLines {
+            credentials: &Credentials::random(),
+            fingerprint: &[7; 32],
+            candidates: &["192.0.2.1:4000".parse().expect("an address")],
+            slot_ssrcs: &slot_ssrcs,
+        },
+    )
+}
+
+fn count(text: &str, start: &str) -> usize {
+    text.lines().filter(|line| line.starts_with(start)).count()
+}

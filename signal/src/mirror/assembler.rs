@@ -1,0 +1,194 @@
+//! The assembler thread: takes commands and packets, hands frames to recorder and analyzer.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use seodang_model::protocol::Consents;
+use seodang_model::{LessonId, ParticipantId, Publication, Source};
+use seodang_rtp::LessonStart;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::books::Entry;
+use super::desk::Desk;
+use super::person::Person;
+use super::plan::mirrored_sources;
+use super::sink::{Mirrored, SinkSource};
+use super::{KeptReport, LessonInfo, MirrorCommand, Subject};
+
+/// How often fillers, gaps and time-outs are looked after: one sound packet lasts 20 ms.
+const TICK: Duration = Duration::from_millis(20);
+/// Packets handled between two looks at the commands: a withdrawn consent takes effect within milliseconds.
+const BATCH_PACKETS: usize = 256;
+
+/// Owns everybody whose media may be kept. Lives on one thread.
+pub(super) struct Assembler {
+    desk: Desk,
+    sinks: SinkSource,
+    lessons: BTreeMap<LessonId, Lesson>,
+    people: BTreeMap<ParticipantId, Person>,
+    attachments: u64,
+}
+
+/// A lesson that is going on.
+struct Lesson {
+    info: LessonInfo,
+    start: LessonStart,
+}
+
+impl Assembler {
+    pub(super) fn new(desk: Desk, sinks: SinkSource) -> Self {
+        Self { desk, sinks, lessons: BTreeMap::new(), people: BTreeMap::new(), attachments: 0 }
+    }
+
+    /// Runs until `stop`, then ends every file as a part of a lesson that goes on after the restart.
+    pub(super) fn run(
+        mut self,
+        mut commands: mpsc::Receiver<MirrorCommand>,
+        packets: &Receiver<Mirrored>,
+        stop: &CancellationToken,
+    ) {
+        let mut ticked = Instant::now();
+        loop {
+            // Read before the queues: what was sent before the stop is still handled.
+            let stopping = stop.is_cancelled();
+            while let Ok(command) = commands.try_recv() {
+                self.handle_command(command, packets);
+            }
+            let mut seen = None;
+            match packets.recv_timeout(TICK) {
+                Ok(item) => {
+                    seen = Some(item.arrival);
+                    self.handle_packet(item);
+                    for item in packets.try_iter().take(BATCH_PACKETS) {
+                        seen = Some(item.arrival);
+                        self.handle_packet(item);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                // With packets waiting, time is what the socket saw last: a busy machine must not look like loss.
+                let now = seen.unwrap_or(ticked);
+                for person in self.people.values_mut() {
+                    person.tick(now, &self.desk);
+                }
+            }
+            if stopping {
+                return self.stop(packets);
+            }
+        }
+    }
+
+    fn stop(mut self, packets: &Receiver<Mirrored>) {
+        for item in packets.try_iter() {
+            self.handle_packet(item);
+        }
+        let people = std::mem::take(&mut self.people);
+        let pending = people.into_values().flat_map(|person| person.close(&self.desk)).collect();
+        self.desk.enter(Entry::Stopping { pending });
+    }
+
+    fn handle_packet(&mut self, item: Mirrored) {
+        if let Some(person) = self.people.get_mut(&item.publication.participant) {
+            person.handle(item, &self.desk);
+        }
+    }
+
+    fn handle_command(&mut self, command: MirrorCommand, packets: &Receiver<Mirrored>) {
+        match command {
+            MirrorCommand::LessonOpened(info) => self.open_lesson(info),
+            MirrorCommand::Joined(subject) => self.join(subject),
+            MirrorCommand::ConsentsChanged { participant, consents } => self.set_consents(participant, consents),
+            MirrorCommand::Published(publication) => self.set_sending(publication, true),
+            MirrorCommand::Unpublished(publication) => self.set_sending(publication, false),
+            MirrorCommand::Away(participant) => self.set_absent(participant, true),
+            MirrorCommand::Back(participant) => self.set_absent(participant, false),
+            MirrorCommand::Left(participant) => {
+                if let Some(person) = self.people.get_mut(&participant) {
+                    person.leave(&self.desk);
+                }
+            }
+            MirrorCommand::LessonClosing { lesson, keep_recordings, closed } => {
+                // Every sink is dropped already: what the class still said is in the queue and belongs to it.
+                for item in packets.try_iter() {
+                    self.handle_packet(item);
+                }
+                let Some(lesson) = self.lessons.remove(&lesson) else { return };
+                let mut pending = Vec::new();
+                for (participant, person) in std::mem::take(&mut self.people) {
+                    if person.lesson() == lesson.info.lesson {
+                        pending.extend(person.close(&self.desk));
+                    } else {
+                        self.people.insert(participant, person);
+                    }
+                }
+                self.desk.enter(Entry::Closing { lesson: lesson.info, pending, keep_recordings, closed });
+            }
+        }
+    }
+
+    fn open_lesson(&mut self, info: LessonInfo) {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let system = SystemTime::from(info.started_at);
+        // A lesson that goes on after a restart began before this process did.
+        let age = wall.duration_since(system).unwrap_or_default();
+        let instant = now.checked_sub(age).unwrap_or(now);
+        self.desk.enter(Entry::Opened { lesson: info.lesson, room: info.room });
+        self.lessons.insert(info.lesson, Lesson { info, start: LessonStart { instant, system } });
+    }
+
+    fn join(&mut self, subject: Subject) {
+        let Some(lesson) = self.lessons.get(&subject.lesson) else { return };
+        let (participant, consents) = (subject.participant, subject.consents);
+        match self.people.get_mut(&participant) {
+            Some(person) => person.set_absent(false, &self.desk),
+            None => {
+                self.people.insert(participant, Person::new(subject, &lesson.info, lesson.start));
+            }
+        }
+        // Leaving dropped the sinks, so all that is allowed is attached anew.
+        self.apply(participant, consents, true);
+    }
+
+    fn set_consents(&mut self, participant: ParticipantId, consents: Consents) {
+        self.apply(participant, consents, false);
+    }
+
+    /// Attaches what is allowed, detaches what is not allowed any more, and tells what is kept from here on.
+    fn apply(&mut self, participant: ParticipantId, consents: Consents, anew: bool) {
+        let consents = self.desk.possible(consents);
+        let Some(person) = self.people.get_mut(&participant) else { return };
+        let before = person.consents();
+        let (had, has) = (mirrored_sources(before), mirrored_sources(consents));
+        // What a track holds back from before the yes to recording must not get into the file.
+        let anew = anew || (consents.recording && !before.recording);
+        for source in Source::ALL {
+            let publication = Publication { participant, source };
+            if has.contains(&source) && (anew || !had.contains(&source)) {
+                self.attachments += 1;
+                person.open_track(source, self.attachments);
+                self.desk.attach(publication, Box::new(self.sinks.sink(publication, self.attachments)));
+            } else if !has.contains(&source) && had.contains(&source) {
+                self.desk.detach(publication);
+                person.close_track(source);
+            }
+        }
+        person.set_consents(consents, &self.desk);
+        self.desk.report(KeptReport { participant, kept: consents });
+    }
+
+    fn set_sending(&mut self, publication: Publication, sending: bool) {
+        if let Some(person) = self.people.get_mut(&publication.participant) {
+            person.set_sending(publication.source, sending, &self.desk);
+        }
+    }
+
+    fn set_absent(&mut self, participant: ParticipantId, absent: bool) {
+        if let Some(person) = self.people.get_mut(&participant) {
+            person.set_absent(absent, &self.desk);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One participant on the assembler thread: packets become frames, frames go where the answers allow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use seodang_analyzer::CameraState;
+use seodang_model::protocol::Consents;
+use seodang_model::{LessonId, MediaKind, ParticipantId, RecordingKind, Source};
+use seodang_recorder::{GapReason, ParticipantEntry, PendingFinish, RecordingInfo, RecordingWriter};
+use seodang_rtp::{Codec, Frame, LessonStart, ParticipantClock, TrackAssembler};
+
+use super::desk::Desk;
+use super::sink::{Content, Mirrored};
+use super::{LessonInfo, Subject, consent_number, lesson_place};
+
+/// Key frames asked for by the recorder are spaced at least this far; the SFU limits them once more.
+const WISH_SPACING: Duration = Duration::from_secs(1);
+/// A participant whose WebSocket is lost counts as away once its media is silent for this long as well.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// What the assembler knows of a participant.
+pub(super) struct Person {
+    kept: Kept,
+    start: LessonStart,
+    consents: Consents,
+    /// The WebSocket is lost, or the seat is free.
+    absent: bool,
+    /// Told to recorder and analyzer.
+    away: bool,
+    heard: Instant,
+    clock: ParticipantClock,
+    tracks: BTreeMap<Source, Track>,
+    writers: BTreeMap<RecordingKind, RecordingWriter>,
+    /// Recordings that a withdrawn answer ended: what follows is a further part.
+    interrupted: BTreeSet<RecordingKind>,
+    /// What the participant says it sends; kept while nothing is mirrored, so that a later yes starts right.
+    sending: BTreeMap<Source, bool>,
+}
+
+/// Names and places of what is kept of a participant.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    subject: Subject,
+    lesson: LessonInfo,
+}
+
+struct Track {
+    assembler: TrackAssembler,
+    attachment: u64,
+    wished: Option<Instant>,
+}
+
+impl Kept {
+    pub(super) fn participant(&self) -> ParticipantId {
+        self.subject.participant
+    }
+
+    pub(super) fn lesson(&self) -> &LessonInfo {
+        &self.lesson
+    }
+
+    pub(super) fn recording_info(&self, kind: RecordingKind, resumed_after: Option<GapReason>) -> RecordingInfo {
+        RecordingInfo {
+            place: lesson_place(&self.lesson),
+            lesson: self.lesson.lesson,
+            lesson_started_at: self.lesson.started_at,
+            participant: ParticipantEntry {
+                id: self.subject.participant,
+                name: self.subject.storage_name.clone(),
+                role: self.subject.role,
+                consent_version: consent_number(self.subject.consent_version),
+            },
+            kind,
+            resumed_after,
+        }
+    }
+
+    /// As the analyzer knows the participant.
+    fn analyzer_subject(&self) -> seodang_analyzer::Subject {
+        seodang_analyzer::Subject {
+            room: self.lesson.number.clone(),
+            lesson: self.lesson.lesson,
+            lesson_folder: self.lesson.folder,
+            participant: self.subject.participant,
+            storage_name: self.subject.storage_name.clone(),
+            display_name: self.subject.name.clone(),
+            role: self.subject.role,
+            consent_version: consent_number(self.subject.consent_version),
+        }
+    }
+}
+
+impl Person {
+    pub(super) fn new(subject: Subject, lesson: &LessonInfo, start: LessonStart) -> Self {
+        Self {
+            kept: Kept { subject, lesson: lesson.clone() },
+            start,
+            consents: Consents::default(),
+            absent: false,
+            away: false,
+            heard: Instant::now(),
+            clock: ParticipantClock::new(start),
+            tracks: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            interrupted: BTreeSet::new(),
+            sending: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn lesson(&self) -> LessonId {
+        self.kept.lesson.lesson
+    }
+
+    pub(super) fn consents(&self) -> Consents {
+        self.consents
+    }
+
+    /// Packets of `source` are expected through `attachment` from here on.
+    pub(super) fn open_track(&mut self, source: Source, attachment: u64) {
+        let codec = match source.kind() {
+            MediaKind::Video => Codec::Vp8,
+            MediaKind::Audio => Codec::Opus,
+        };
+        self.tracks.insert(source, Track { assembler: TrackAssembler::new(codec), attachment, wished: None });
+    }
+
+    /// Nothing of `source` is wanted any more; what was not yet whole is forgotten.
+    pub(super) fn close_track(&mut self, source: Source) {
+        self.tracks.remove(&source);
+    }
+
+    /// Takes the answers. A withdrawn one ends the part that was being written.
+    pub(super) fn set_consents(&mut self, consents: Consents, desk: &Desk) {
+        let before = std::mem::replace(&mut self.consents, consents);
+        if let Some(analyzer) = &desk.analyzer {
+            if consents.captures && !before.captures {
+                analyzer.enter(self.kept.analyzer_subject());
+                self.tell_analyzer(desk);
+            } else if before.captures && !consents.captures {
+                analyzer.leave(self.kept.participant());
+            }
+        }
+        if before.recording && !consents.recording {
+            for (kind, writer) in std::mem::take(&mut self.writers) {
+                self.interrupted.insert(kind);
+                // Finished on a thread of its own; the end of the lesson finds it.
+                drop(writer.finish());
+            }
+            if consents.captures {
+                self.tell_analyzer(desk);
+            }
+        }
+    }
+
+    /// The participant says that it begins or stops to send.
+    pub(super) fn set_sending(&mut self, source: Source, sending: bool, desk: &Desk) {
+        self.sending.insert(source, sending);
+        let at = self.start.instant.elapsed();
+        if let Some(writer) = self.writers.get_mut(&kind_of(source)) {
+            writer.set_sending(source.kind(), sending, at);
+        }
+        self.tell_analyzer(desk);
+    }
+
+    /// The WebSocket is lost or back. The media may go on without it; whether it does shows within a second.
+    pub(super) fn set_absent(&mut self, absent: bool, desk: &Desk) {
+        self.absent = absent;
+        if !absent {
+            self.set_away(false, desk);
+        }
+    }
+
+    /// The seat is free; nothing is sent any more.
+    pub(super) fn leave(&mut self, desk: &Desk) {
+        self.absent = true;
+        self.sending.clear();
+        self.set_away(true, desk);
+        if self.consents.captures
+            && let Some(analyzer) = &desk.analyzer
+        {
+            // Rows are written from join to leave.
+            analyzer.leave(self.kept.participant());
+        }
+        self.consents.captures = false;
+    }
+
+    fn set_away(&mut self, away: bool, desk: &Desk) {
+        if self.away == away {
+            return;
+        }
+        self.away = away;
+        let at = self.start.instant.elapsed();
+        for writer in self.writers.values_mut() {
+            writer.set_away(away, at);
+        }
+        self.tell_analyzer(desk);
+    }
+
+    /// Takes one packet or report off the queue.
+    pub(super) fn handle(&mut self, item: Mirrored, desk: &Desk) {
+        let source = item.publication.source;
+        let Some(track) = self.tracks.get_mut(&source).filter(|track| track.attachment == item.attachment) else {
+            return;
+        };
+        self.heard = self.heard.max(item.arrival);
+        let mut frames = Vec::new();
+        match item.content {
+            Content::Packet(packet) => {
+                track.assembler.write(&self.clock, packet, item.arrival, |frame| frames.push(frame));
+            }
+            Content::Clock { ntp, rtp } => {
+                track.assembler.report(&mut self.clock, ntp, rtp, item.arrival, |frame| frames.push(frame));
+            }
+        }
+        self.deliver(source, frames, desk);
+    }
+
+    /// Moves time on: gaps are given up, fillers written, key frames asked for. `seen` is the newest arrival taken off
+    /// the queue, or the present when the queue is empty.
+    pub(super) fn tick(&mut self, seen: Instant, desk: &Desk) {
+        if self.absent && !self.away && seen.saturating_duration_since(self.heard) > SILENCE {
+            self.set_away(true, desk);
+        }
+        self.poll_tracks(seen, desk);
+        let at = seen.saturating_duration_since(self.start.instant);
+        for (kind, writer) in &mut self.writers {
+            writer.tick(at);
+            let video = match kind {
+                RecordingKind::Camera => Source::Camera,
+                RecordingKind::Screen => Source::Screen,
+            };
+            let writer_wishes = writer.take_keyframe_wish();
+            if let Some(track) = self.tracks.get_mut(&video)
+                && (writer_wishes || track.assembler.wants_keyframe())
+                && track.wished.is_none_or(|wished| seen.saturating_duration_since(wished) >= WISH_SPACING)
+            {
+                track.wished = Some(seen);
+                desk.wish_keyframe(self.kept.subject.participant, video);
+            }
+        }
+    }
+
+    /// Hands out what is still held, as nothing more will come, and ends the files.
+    pub(super) fn close(mut self, desk: &Desk) -> Vec<PendingFinish> {
+        // Longer than any packet is waited for, and than frames wait for a sender report.
+        self.poll_tracks(Instant::now() + Duration::from_secs(2), desk);
+        if self.consents.captures
+            && let Some(analyzer) = &desk.analyzer
+        {
+            analyzer.leave(self.kept.participant());
+        }
+        self.writers.into_values().map(RecordingWriter::finish).collect()
+    }
+
+    fn poll_tracks(&mut self, now: Instant, desk: &Desk) {
+        let sources: Vec<Source> = self.tracks.keys().copied().collect();
+        for source in sources {
+            let Some(track) = self.tracks.get_mut(&source) else { continue };
+            let mut frames = Vec::new();
+            track.assembler.poll(&self.clock, now, |frame| frames.push(frame));
+            self.deliver(source, frames, desk);
+        }
+    }
+
+    fn deliver(&mut self, source: Source, frames: Vec<Frame>, desk: &Desk) {
+        for frame in frames {
+            if self.consents.recording {
+                self.record(source, &frame, desk);
+            }
+            if self.consents.captures
+                && source == Source::Camera
+                && frame.keyframe
+                && let Some(analyzer) = &desk.analyzer
+            {
+                analyzer.frame(self.kept.participant(), frame);
+            }
+        }
+    }
+
+    fn record(&mut self, source: Source, frame: &Frame, desk: &Desk) {
+        let kind = kind_of(source);
+        if !self.writers.contains_key(&kind) {
+            let resumed_after = self.interrupted.contains(&kind).then_some(GapReason::Consent);
+            let Some(mut writer) = desk.open(&self.kept, kind, resumed_after) else { return };
+            for (other, sending) in &self.sending {
+                if kind_of(*other) == kind {
+                    writer.set_sending(other.kind(), *sending, frame.at);
+                }
+            }
+            self.writers.insert(kind, writer);
+        }
+        if let Some(writer) = self.writers.get_mut(&kind) {
+            let begins = writer.status().offset.is_none();
+            writer.write(source.kind(), frame);
+            if begins && kind == RecordingKind::Camera {
+                self.tell_analyzer(desk);
+            }
+        }
+    }
+
+    fn tell_analyzer(&self, desk: &Desk) {
+        if self.consents.captures
+            && let Some(analyzer) = &desk.analyzer
+        {
+            analyzer.set_camera(self.kept.participant(), self.camera());
+            // Pictures are placed in the first part; a later one is laid behind it when the lesson ends.
+            let writer = self.writers.get(&RecordingKind::Camera).filter(|_| self.interrupted.is_empty());
+            analyzer.set_media_origin(self.kept.participant(), writer.and_then(|writer| writer.status().offset));
+        }
+    }
+
+    fn camera(&self) -> CameraState {
+        match self.sending.get(&Source::Camera) {
+            _ if self.away => CameraState::Disconnected,
+            Some(true) => CameraState::On,
+            Some(false) => CameraState::Off,
+            None => CameraState::None,
+        }
+    }
+}
+
+fn kind_of(source: Source) -> RecordingKind {
+    match source {
+        Source::Camera | Source::Microphone => RecordingKind::Camera,
+        Source::Screen | Source::ScreenAudio => RecordingKind::Screen,
+    }
+}
