@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use seodang_model::Source;
 use seodang_model::protocol::{Consents, ServerMessage};
+use seodang_model::{RoomKind, RoomTitle, Source};
 use seodang_sfu::{Sfu, SfuConfig};
 
 use super::*;
