@@ -48,6 +48,21 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 
 /// Writes a small file whole: readers see the old or the new content, also after a power cut.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), RecorderError> {
+    replace(path, content, File::sync_all)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// As [`write_whole`], but the system writes it to the disk when it likes: it survives a crash of this program, and
+/// costs no wait.
+pub(crate) fn write_soon(path: &Path, content: &[u8]) -> Result<(), RecorderError> {
+    replace(path, content, |_| Ok(()))
+}
+
+fn replace(
+    path: &Path,
+    content: &[u8],
+    secure: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), RecorderError> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(RecorderError::NotAFolder(path.to_owned()));
     };
@@ -55,24 +70,17 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), RecorderErr
     hidden.push(name);
     hidden.push(".growing");
     let temporary = folder.join(hidden);
-    let doing = RecorderError::disk;
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(doing("removing an abandoned file")(error));
-        }
-        _ => {}
-    }
-    let mut file = reserve(&temporary).map_err(doing("making a file"))?;
+    remove(&temporary)?;
+    let mut file = reserve(&temporary).map_err(RecorderError::disk("making a file"))?;
     let written = file
         .write_all(content)
-        .and_then(|()| file.sync_all())
+        .and_then(|()| secure(&file))
         .and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = written {
+    written.map_err(|error| {
         // Best effort: the space may be what is missing.
         let _ = fs::remove_file(&temporary);
-        return Err(doing("writing a file")(error));
-    }
-    sync_folder(folder)
+        RecorderError::disk("writing a file")(error)
+    })
 }
 
 /// A JSON file; `None` where there is none.

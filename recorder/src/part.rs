@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::RecorderError;
-use crate::files::{read_json, write_whole};
+use crate::files::{read_json, write_soon, write_whole};
 use crate::manifest::{FileEntry, Gap, GapReason, ParticipantEntry};
 
 /// Where the recordings of one lesson are.
@@ -81,8 +81,16 @@ impl PartNote {
     }
 
     pub(crate) fn write(&self, folder: &Path, path: &RecordingPath) -> Result<(), RecorderError> {
-        let text = serde_json::to_vec_pretty(self).map_err(RecorderError::Manifest)?;
-        write_whole(&note_path(folder, path), &text)
+        write_whole(&note_path(folder, path), &self.text()?)
+    }
+
+    /// As [`Self::write`], without waiting for the disk.
+    pub(crate) fn write_soon(&self, folder: &Path, path: &RecordingPath) -> Result<(), RecorderError> {
+        write_soon(&note_path(folder, path), &self.text()?)
+    }
+
+    fn text(&self) -> Result<Vec<u8>, RecorderError> {
+        serde_json::to_vec_pretty(self).map_err(RecorderError::Manifest)
     }
 
     /// What a manifest written earlier knows of a file that a lesson going on makes a part again.

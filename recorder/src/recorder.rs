@@ -109,7 +109,7 @@ impl Recorder {
         let started = file
             .try_lock()
             .map_err(|error| RecorderError::disk("locking a recording")(error.into()))
-            .and_then(|()| note.write(&folder, &path))
+            .and_then(|()| note.write_soon(&folder, &path))
             .and_then(|()| Pipeline::start(&file));
         let pipeline = match started {
             Ok(pipeline) => pipeline,
@@ -122,7 +122,9 @@ impl Recorder {
         };
         let note_file = Arc::new(NoteFile::new(folder, path));
         let clerk = self.clerk.clone();
+        let kind = info.kind;
         Ok(RecordingWriter::new(Opened {
+            kind,
             file: Arc::new(file),
             pipeline,
             note,

@@ -13,6 +13,7 @@ use crate::files::check_folder;
 use crate::finish::{OpenLesson, worst};
 use crate::manifest::LessonManifest;
 use crate::part::{LessonPlace, PartNote, is_growing};
+use crate::recorder::check_framework;
 
 /// What [`recover`] did.
 #[derive(Debug, Default)]
@@ -32,8 +33,9 @@ pub struct RecoverReport {
 /// every lesson's folder; files only where something is unfinished.
 ///
 /// # Errors
-/// When the recordings folder itself cannot be read.
+/// When GStreamer is not there, or the recordings folder itself cannot be read.
 pub fn recover(root: &Path, still_open: &[LessonPlace]) -> Result<RecoverReport, RecorderError> {
+    check_framework()?;
     let mut report = RecoverReport::default();
     for place in lessons(root)? {
         match is_unfinished(&place.path(root)) {
@@ -53,8 +55,9 @@ pub fn recover(root: &Path, still_open: &[LessonPlace]) -> Result<RecoverReport,
 /// chat is left as it is. A later `finish_lesson` adds what the class knows.
 ///
 /// # Errors
-/// When the lesson's folder or manifest cannot be read or written.
+/// When GStreamer is not there, or the lesson's folder or manifest cannot be read or written.
 pub fn recover_lesson(root: &Path, place: &LessonPlace) -> Result<LessonManifest, RecorderError> {
+    check_framework()?;
     let known = first_note(root, place)?;
     let lesson = OpenLesson::lock(root, place)?;
     let earlier = lesson.earlier.clone();

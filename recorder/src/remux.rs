@@ -62,9 +62,16 @@ pub(crate) fn join(
     if scan.is_complete() && same(video, scan.video) && same(audio, scan.audio) {
         Ok(scan)
     } else {
-        Err(RecorderError::Pipeline(
-            "the joined recording is not whole".to_owned(),
-        ))
+        let counts = |lane: Lane| (lane.frames, lane.bytes);
+        let found = |track: crate::webm::Track| (track.frames, track.bytes);
+        Err(RecorderError::Pipeline(format!(
+            "the joined recording is not whole: complete {}, pictures {:?} of {:?}, sounds {:?} of {:?} (frames, bytes)",
+            scan.is_complete(),
+            found(scan.video),
+            counts(video),
+            found(scan.audio),
+            counts(audio),
+        )))
     }
 }
 

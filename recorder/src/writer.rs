@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use seodang_model::{MediaKind, ParticipantId};
+use seodang_model::{MediaKind, ParticipantId, RecordingKind};
 use seodang_rtp::{Frame, FrameSize};
 use tracing::warn;
 
@@ -22,6 +22,9 @@ use crate::pipeline::{Pipeline, TimedFrame};
 /// file like [`Self::finish`], with nobody waiting for it.
 #[derive(Debug)]
 pub struct RecordingWriter {
+    kind: RecordingKind,
+    /// Kinds of media whose source is on.
+    sending: Vec<MediaKind>,
     participant: ParticipantId,
     fill: Fill,
     backlog: Backlog,
@@ -67,6 +70,7 @@ pub struct RecordingStatus {
 
 /// What the recorder prepared for a writer.
 pub(crate) struct Opened {
+    pub(crate) kind: RecordingKind,
     pub(crate) file: Arc<File>,
     pub(crate) pipeline: Pipeline,
     pub(crate) note: PartNote,
@@ -77,6 +81,8 @@ pub(crate) struct Opened {
 impl RecordingWriter {
     pub(crate) fn new(opened: Opened) -> Self {
         Self {
+            kind: opened.kind,
+            sending: Vec::new(),
             participant: opened.note.participant.id,
             fill: Fill::new(),
             backlog: Backlog::default(),
@@ -95,7 +101,8 @@ impl RecordingWriter {
             note: opened.note,
             note_file: opened.note_file,
             note_number: 0,
-            note_is_due: false,
+            // The one on disk may not survive a power cut.
+            note_is_due: true,
             clerk: opened.clerk,
         }
     }
@@ -128,15 +135,21 @@ impl RecordingWriter {
     }
 
     /// The source of this kind was published or unpublished at this lesson time. Nothing is sending at first.
+    ///
+    /// A camera switched off turns black. A screen share that has ended leaves nothing but a mark, until the next.
     pub fn set_sending(&mut self, kind: MediaKind, sending: bool, at: Duration) {
+        self.sending.retain(|other| *other != kind);
+        if sending {
+            self.sending.push(kind);
+            self.pause_or_go_on(at);
+        }
         self.fill.set_sending(kind, sending, at, &mut self.pending);
-        self.next_wish = Duration::ZERO;
+        self.pause_or_go_on(at);
     }
 
     /// The participant left or lost its connection, or came back, at this lesson time. While it is away nothing is
-    /// written but one filler on each track.
+    /// written.
     pub fn set_away(&mut self, away: bool, at: Duration) {
-        self.fill.set_away(away, at, &mut self.pending);
         match (away, self.away_since) {
             (true, None) => self.away_since = Some(at),
             (false, Some(since)) => {
@@ -145,6 +158,13 @@ impl RecordingWriter {
             }
             _ => {}
         }
+        self.pause_or_go_on(at);
+    }
+
+    fn pause_or_go_on(&mut self, at: Duration) {
+        let ended = self.kind == RecordingKind::Screen && self.sending.is_empty();
+        self.fill
+            .set_away(self.away_since.is_some() || ended, at, &mut self.pending);
         self.next_wish = Duration::ZERO;
     }
 
@@ -186,12 +206,18 @@ impl RecordingWriter {
         std::mem::take(&mut self.keyframe_wish)
     }
 
-    /// How the recording stands.
+    /// Lesson time of the file's zero, its first frame; `None` before that. Costs nothing, unlike [`Self::status`].
+    #[must_use]
+    pub fn offset(&self) -> Option<Duration> {
+        self.origin.or(self.earliest.map(|(at, _)| at))
+    }
+
+    /// How the recording stands; asks the system for the file's size.
     #[must_use]
     pub fn status(&self) -> RecordingStatus {
         RecordingStatus {
             bytes: self.file.metadata().map_or(0, |metadata| metadata.len()),
-            offset: self.origin.or(self.earliest.map(|(at, _)| at)),
+            offset: self.offset(),
             end: self.end,
             size: self.fill.size(),
             dropped_video_frames: self.note.dropped_video_frames,
@@ -208,10 +234,6 @@ impl RecordingWriter {
     fn close(&mut self) -> PendingFinish {
         if self.note.state == PartState::Recording {
             self.flush();
-        }
-        if let Some(since) = self.away_since.take() {
-            // The lesson ended while the participant was away: the file ends where it left.
-            self.note_gap(since, since, GapReason::Away);
         }
         if let Some(since) = self.overload_since.take() {
             self.note_gap(since, self.end.max(since), GapReason::Overload);
@@ -348,7 +370,7 @@ mod tests {
     use std::time::Instant;
 
     use bytes::Bytes;
-    use seodang_model::{DisplayName, LessonFolder, LessonId, RecordingKind, Role, StorageName};
+    use seodang_model::{DisplayName, LessonFolder, LessonId, Role, StorageName};
     use seodang_rtp::ClockSource;
     use time::OffsetDateTime;
 
@@ -386,6 +408,7 @@ mod tests {
             place.recording(&name, RecordingKind::Camera, 1),
         );
         let mut writer = RecordingWriter::new(Opened {
+            kind: RecordingKind::Camera,
             file: Arc::new(file),
             pipeline,
             note: note(name),

@@ -13,6 +13,7 @@ mod probe;
 #[path = "recordings/repeats.rs"]
 mod repeats;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use seodang_model::MediaKind::{Audio, Video};
@@ -46,8 +47,11 @@ fn a_lesson_becomes_one_file_with_duration_and_cues_in_which_nothing_is_missing(
         (part.state, part.status.offset),
         (PartState::Finished, Some(s(2.0)))
     );
+    let inode = |name: &str| std::fs::metadata(class.file(name)).expect("a file").ino();
+    let part = inode("김-민수.webm.part");
     let manifest = class.end(&["김 민수"]);
 
+    assert_eq!(inode("김-민수.webm"), part, "named, not written once more");
     let path = class.file("김-민수.webm");
     decode(&path);
     let found = probe(&path);

@@ -37,7 +37,8 @@ pub async fn run(store: Store, recordings: PathBuf, keep: Duration, stop: Cancel
 
 /// Erases the lessons whose time has come at `now`; returns how many.
 ///
-/// Files are where the recorder put them aside, or still in their place if it could not. They go first: a crash in between leaves rows that lead to nothing, and the next sweep mends them.
+/// Files are where the recorder put them aside, or still in their place if it could not. They go first: a crash in
+/// between leaves rows that lead to nothing, and the next sweep mends them.
 ///
 /// # Errors
 /// When the database does not answer.

@@ -23,6 +23,7 @@ use crate::error::{self, ApiError};
 use crate::files::Downloads;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::mirror::Overload;
 use crate::server::Peer;
 use crate::store::{RoomRecord, Store, StoreError};
 use seodang_model::protocol::ErrorCode;
@@ -35,9 +36,10 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
     pub(crate) hub: Hub,
-    pub(crate) overload: std::sync::Arc<crate::mirror::Overload>,
     pub(crate) sfu: SfuHandle,
     pub(crate) downloads: Downloads,
+    /// What could not be kept for want of time.
+    pub(crate) overload: Arc<Overload>,
     /// Whether every GStreamer element was found at the start.
     pub(crate) elements: bool,
     /// Cancelled when the server begins to stop.

@@ -1,8 +1,8 @@
 //! Starts and stops everything, in this order.
 //!
-//! Start: data folder (and its lock), database, TCP port, media workers, rooms and lessons, pages and API. Stop: no new
-//! connection, everybody is told, requests under way finish, media workers, database, data folder free. Tests and the
-//! program call the same [`start`].
+//! Start: data folder (and its lock), database, TCP port, media workers, mirror, rooms and lessons, pages and API.
+//! Stop: no new connection, everybody is told, files on the disk, requests under way finish, media workers, database,
+//! data folder free. Tests and the program call the same [`start`].
 
 mod accept;
 mod stall;
@@ -30,12 +30,12 @@ use crate::files::Downloads;
 use crate::hub::{Hub, HubConfig, HubParts};
 use crate::metrics::{Metrics, Route};
 use crate::mirror::{Keeping, KeepingConfig, Mirror, Recovered, recover_recordings};
-use seodang_recorder::RecorderError;
 use crate::routes::{self, App};
 use crate::store::{Store, StoreError};
 use crate::tls::{Identity, TlsError, interface_addresses};
 use accept::{Answer, Front, Limits};
 use seodang_model::protocol::ErrorCode;
+use seodang_recorder::RecorderError;
 use seodang_sfu::{Sfu, SfuConfig, SfuError};
 
 /// From the wish to stop until the process may end; files are finished within it.
@@ -142,17 +142,29 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         time_zone: config.zone()?,
         discarded_keep: keep,
     };
-    let keeping = Keeping::start(&keeping, store.clone(), sfu.clone(), ends.commands, ends.reporter)
-        .map_err(StartError::Keeping)?;
-    let hub = Hub::start(parts, HubConfig::of(&config)).await?;
+    let keeping = match Keeping::start(&keeping, store.clone(), sfu.clone(), ends.commands, ends.reporter) {
+        Ok(keeping) => keeping,
+        Err(error) => {
+            stop_media(media).await;
+            return Err(StartError::Keeping(error));
+        }
+    };
+    let hub = match Hub::start(parts, HubConfig::of(&config)).await {
+        Ok(hub) => hub,
+        Err(error) => {
+            keeping.shutdown().await;
+            stop_media(media).await;
+            return Err(error.into());
+        }
+    };
     let app = App {
         hub: hub.clone(),
         sfu,
-        overload: keeping.overload(),
         store: store.clone(),
         downloads: Downloads::default(),
         config: config.clone(),
         elements: elements_are_there().await,
+        overload: keeping.overload(),
         stop: stop.clone(),
         metrics: metrics.clone(),
     };
@@ -191,13 +203,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
             hard_stop.cancel();
             let _ = front.await;
         }
-        // Its threads are joined, which blocks for some milliseconds.
-        if tokio::task::spawn_blocking(move || media.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::error!("a media worker ended with a fault");
-        }
+        stop_media(media).await;
         let _ = erasing.await;
         store.close().await;
         drop(data);
@@ -307,6 +313,16 @@ impl Answer for Routes {
         );
         self.metrics.answered(route, response.status().as_u16());
         response
+    }
+}
+
+/// Its threads are joined, which blocks for some milliseconds.
+async fn stop_media(media: Sfu) {
+    if tokio::task::spawn_blocking(move || media.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::error!("a media worker ended with a fault");
     }
 }
 

@@ -88,6 +88,37 @@ fn a_signal_ends_the_server_in_order_and_with_success() {
 }
 
 #[test]
+fn a_second_signal_does_not_wait_for_anything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (child, address) = serve(&folder.path().join("data"));
+    // A request whose body never comes is given two seconds.
+    let mut socket = TcpStream::connect(&address).expect("it listens");
+    socket
+        .write_all(b"POST /api/v1/rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        .expect("written");
+    let mut probe = TcpStream::connect(&address).expect("it listens");
+    probe
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("written");
+    probe
+        .read_to_end(&mut Vec::new())
+        .expect("answered, so the request before it has arrived");
+
+    signal(&child, Signal::TERM);
+    let refused = Instant::now();
+    while TcpStream::connect(&address).is_ok() {
+        assert!(
+            refused.elapsed() < Duration::from_secs(5),
+            "the first signal is taken"
+        );
+    }
+    signal(&child, Signal::TERM);
+
+    let status = wait(child, Duration::from_secs(1)).expect("ends at once");
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
 fn what_the_program_writes_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");

@@ -108,6 +108,36 @@ fn a_screen_that_stands_still_stays_visible_in_a_file_of_its_own() {
 }
 
 #[test]
+fn a_screen_share_that_has_ended_costs_nothing_until_the_next_one() {
+    let class = Class::new();
+    let mut writer = class
+        .recorder
+        .open(class.info("민수", RecordingKind::Screen))
+        .expect("a recording");
+    let screen = camera(320, 180, 2);
+    let mut events = Vec::new();
+    for begin in [0.0, 300.0] {
+        events.push((s(begin), Event::Sending(Video, true)));
+        events.extend(arriving(Video, &later(&screen, s(begin))));
+        events.push((s(begin + 2.1), Event::Sending(Video, false)));
+    }
+    play(&mut writer, events, s(0.0), s(600.0));
+    writer.finish().wait(PATIENCE).expect("finished");
+    let manifest = class.end(&["민수"]);
+    let path = class.file("민수_screen.webm");
+    decode(&path);
+    let found = probe(&path);
+    assert!(
+        found.video.len() <= 2 * screen.len() + 4,
+        "{} pictures",
+        found.video.len()
+    );
+    assert!(found.duration.expect("a duration").abs_diff(s(302.1)) < s(0.1));
+    assert!(heard(&path).abs_diff(s(302.1)) < s(0.1));
+    assert_eq!(manifest.files[0].gaps, [], "nobody was away");
+}
+
+#[test]
 fn thirty_recordings_are_finished_within_seconds_and_private() {
     let class = Class::new();
     let (video, audio) = (camera(320, 180, 3), microphone(3));

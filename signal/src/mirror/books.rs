@@ -262,8 +262,11 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Re
     for (_, error) in &report.failures {
         tracing::error!(error = error as &dyn std::error::Error, "an unfinished lesson cannot be recovered");
     }
-    let finished = report.lessons.len();
-    Ok(Recovered { found: finished + report.failures.len(), finished })
+    let whole = |manifest: &LessonManifest| manifest.state < FileState::Unfinished;
+    Ok(Recovered {
+        found: report.lessons.len() + report.failures.len(),
+        finished: report.lessons.iter().filter(|(_, manifest)| whole(manifest)).count(),
+    })
 }
 
 async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManifest) {

@@ -290,7 +290,7 @@ impl Person {
             self.writers.insert(kind, writer);
         }
         if let Some(writer) = self.writers.get_mut(&kind) {
-            let begins = writer.status().offset.is_none();
+            let begins = writer.offset().is_none();
             writer.write(source.kind(), frame);
             if begins && kind == RecordingKind::Camera {
                 self.tell_analyzer(desk);
@@ -305,7 +305,7 @@ impl Person {
             analyzer.set_camera(self.kept.participant(), self.camera());
             // Pictures are placed in the first part; a later one is laid behind it when the lesson ends.
             let writer = self.writers.get(&RecordingKind::Camera).filter(|_| self.interrupted.is_empty());
-            analyzer.set_media_origin(self.kept.participant(), writer.and_then(|writer| writer.status().offset));
+            analyzer.set_media_origin(self.kept.participant(), writer.and_then(|writer| writer.offset()));
         }
     }
 

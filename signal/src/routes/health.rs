@@ -73,7 +73,11 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
         .await
         .unwrap_or_default();
     for (name, count) in stats {
-        counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count);
+        match name {
+            // How many there are, not how many there were.
+            "rooms" | "connections" => gauge_line(&mut text, &format!("seodang_sfu_{name}"), count),
+            _ => counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count),
+        }
     }
     let [video, audio] = app.overload.dropped();
     counter_line(&mut text, "seodang_mirror_video_packets_dropped_total", video);

@@ -1,7 +1,9 @@
 //! The pages and what they load.
 
 use warp::filters::BoxedFilter;
-use warp::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use warp::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH,
+};
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::path::Tail;
 use warp::reply::Response;
@@ -10,10 +12,26 @@ use warp::{Filter, Rejection};
 use crate::pages::Page;
 use crate::routes::get_or_head;
 
-/// Nothing but our own files, no inline script or style, in nobody's frame. `connect-src 'self'` covers the
-/// WebSocket of the same origin (CSP level 3).
-const POLICY: &str = "default-src 'self'; connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; \
-                      object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+/// Nothing but our own files, no inline script or style, in nobody's frame. The WebSocket of the same host is named
+/// beside `'self'`, which older browsers do not take to cover it.
+fn policy(headers: &HeaderMap) -> HeaderValue {
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .filter(|host| {
+            host.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+        });
+    let sockets = host
+        .map(|host| format!(" ws://{host} wss://{host}"))
+        .unwrap_or_default();
+    let policy = format!(
+        "default-src 'self'; connect-src 'self'{sockets}; img-src 'self' blob: data:; media-src 'self' blob:; \
+         object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    );
+    HeaderValue::try_from(policy).expect("words of ours and a checked host")
+}
+
 /// Our own pages alone may ask for camera, microphone and screen.
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), fullscreen=(self), \
                            autoplay=(self), geolocation=(), payment=(), usb=()";
@@ -70,7 +88,7 @@ pub(super) fn nowhere() -> BoxedFilter<(Response,)> {
             let accepts = headers.get(ACCEPT).and_then(|types| types.to_str().ok());
             let wants_page = accepts.is_some_and(|types| types.contains("text/html"));
             if wants_page && !path.as_str().starts_with("/api/") {
-                Ok(not_found())
+                Ok(not_found(&headers))
             } else {
                 Err(warp::reject::not_found())
             }
@@ -105,11 +123,11 @@ fn answer(page: Page, headers: &HeaderMap) -> Response {
     );
     // Asked again each time and answered with 304: an update reaches everyone at the next load.
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    add_page_headers(&mut response, content_type);
+    add_page_headers(&mut response, headers, content_type);
     response
 }
 
-fn not_found() -> Response {
+fn not_found(asked: &HeaderMap) -> Response {
     let mut response = match Page::find("404.html") {
         Some(page) => Response::new(page.file.data.into_owned().into()),
         None => Response::new(NOT_FOUND.into()),
@@ -118,14 +136,14 @@ fn not_found() -> Response {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    add_page_headers(&mut response, "text/html; charset=utf-8");
+    add_page_headers(&mut response, asked, "text/html; charset=utf-8");
     response
 }
 
-fn add_page_headers(response: &mut Response, content_type: &'static str) {
+fn add_page_headers(response: &mut Response, asked: &HeaderMap, content_type: &'static str) {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(CONTENT_SECURITY_POLICY, policy(asked));
     headers.insert(
         HeaderName::from_static("permissions-policy"),
         HeaderValue::from_static(PERMISSIONS),

@@ -81,6 +81,7 @@ async fn pages_carry_the_headers_that_protect_them() {
         let policy = answer.header("content-security-policy").expect("a policy");
         assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"));
         assert!(!policy.contains("unsafe"));
+        assert!(policy.contains("connect-src 'self' ws://test.example wss://test.example;"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
         assert!(
@@ -90,6 +91,18 @@ async fn pages_carry_the_headers_that_protect_them() {
         );
         assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     }
+}
+
+#[tokio::test]
+async fn a_forged_host_does_not_reach_the_policy() {
+    let place = Place::start(|_| {}).await;
+    let request = "GET / HTTP/1.1\r\nHost: x; script-src *\r\nConnection: close\r\n\r\n";
+    let answer = send(place.address(), request).await;
+    assert!(
+        answer
+            .header("content-security-policy")
+            .is_none_or(|policy| !policy.contains("script-src"))
+    );
 }
 
 #[tokio::test]
