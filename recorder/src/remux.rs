@@ -65,15 +65,10 @@ pub(crate) fn join(
         let counts = |lane: Lane| (lane.frames, lane.bytes);
         let found = |track: crate::webm::Track| (track.frames, track.bytes);
         Err(RecorderError::Pipeline(format!(
-<<<<<<< HEAD
             "the joined recording is not whole: complete {} ({:?} of {:?}), pictures {:?} of {:?}, sounds {:?} of {:?} (frames, bytes)",
             scan.is_complete(),
             scan.head.duration,
             scan.end(),
-=======
-            "the joined recording is not whole: complete {}, pictures {:?} of {:?}, sounds {:?} of {:?} (frames, bytes)",
-            scan.is_complete(),
->>>>>>> class
             found(scan.video),
             counts(video),
             found(scan.audio),
