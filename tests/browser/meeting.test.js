@@ -13,6 +13,9 @@ let server;
 /** @type {Person[]} */
 let people = [];
 
+/** A test that hangs must not hold up the others. */
+const LIMIT = { timeout: 120_000 };
+
 before(async () => {
   server = await Server.start();
   browser = await openBrowser();
@@ -53,7 +56,7 @@ async function comeIn(room, students) {
   }
 }
 
-test("three tabs all decode all, a late joiner too, and whoever leaves is gone within a second", async () => {
+test("three tabs all decode all, a late joiner too, and whoever leaves is gone within a second", LIMIT, async () => {
   const room = await meet(2);
   await allSeeAndHearAll(people);
   await comeIn(room, 1);
@@ -62,7 +65,7 @@ test("three tabs all decode all, a late joiner too, and whoever leaves is gone w
   const leaver = /** @type {Person} */ (people.pop());
   const id = await leaver.id();
   const left = Date.now();
-  await leaver.close();
+  await leaver.closeWindow();
   await Promise.all(
     people.map(async (person) => {
       await person.until("the leaver is gone", (state) => !state.users.some((/** @type {any} */ user) => user.participant === id));
@@ -70,9 +73,10 @@ test("three tabs all decode all, a late joiner too, and whoever leaves is gone w
     }),
   );
   assert.ok(Date.now() - left < 1_000, `gone after ${Date.now() - left} ms`);
+  await leaver.close();
 });
 
-test("one's own tile is there without own sound", async () => {
+test("one's own tile is there without own sound", LIMIT, async () => {
   await meet(1);
   const [teacher] = people;
   const id = await teacher.id();
@@ -84,7 +88,7 @@ test("one's own tile is there without own sound", async () => {
   assert.ok(stats.slots.every((/** @type {any} */ slot) => slot.participant !== id));
 });
 
-test("a reload takes the same seat, and everyone sees it again", async () => {
+test("a reload takes the same seat, and everyone sees it again", LIMIT, async () => {
   await meet(1);
   await allSeeAndHearAll(people);
   const [teacher, student] = people;
@@ -97,7 +101,7 @@ test("a reload takes the same seat, and everyone sees it again", async () => {
   await allSeeAndHearAll(people);
 });
 
-test("a camera switched off is told, shows no picture and gives its light back; on again it is seen again", async () => {
+test("a camera switched off is told, shows no picture and gives its light back; on again it is seen again", LIMIT, async () => {
   await meet(1);
   await allSeeAndHearAll(people);
   const [teacher, student] = people;
@@ -115,7 +119,7 @@ test("a camera switched off is told, shows no picture and gives its light back; 
   await until("picture", async () => (await tile.getAttribute("data-picture")) === "shown");
 });
 
-test("a shared screen is seen by everyone beside the cameras, and the tiles come back after it", async () => {
+test("a shared screen is seen by everyone beside the cameras, and the tiles come back after it", LIMIT, async () => {
   await meet(2);
   await allSeeAndHearAll(people);
   const [teacher, ...students] = people;
@@ -134,7 +138,7 @@ test("a shared screen is seen by everyone beside the cameras, and the tiles come
   assert.ok(!(await teacher.state()).local.includes("screen"), `${id} still shares`);
 });
 
-test("eight people who publish within a second leave no black tile", async () => {
+test("eight people who publish within a second leave no black tile", LIMIT, async () => {
   const room = await server.createRoom("meeting");
   for (let number = 0; number < 8; number += 1) {
     const person = await Person.join(browser, server, { number: room.number }, `pupil ${number}`, { media: false });
@@ -155,7 +159,7 @@ test("eight people who publish within a second leave no black tile", async () =>
   );
 });
 
-test("a second class in parallel sees and hears nothing of the first", async () => {
+test("a second class in parallel sees and hears nothing of the first", LIMIT, async () => {
   await meet(1);
   const first = people.splice(0);
   await meet(1);
@@ -172,7 +176,7 @@ test("a second class in parallel sees and hears nothing of the first", async () 
   }
 });
 
-test("after a restart of the server everyone is back in the same seat and sees and hears everyone", async () => {
+test("after a restart of the server everyone is back in the same seat and sees and hears everyone", LIMIT, async () => {
   await meet(2);
   await allSeeAndHearAll(people);
   const ids = await Promise.all(people.map((person) => person.id()));

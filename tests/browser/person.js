@@ -28,7 +28,7 @@ export function openBrowser() {
 /** Somebody in a class. */
 export class Person {
   /**
-   * Opens the class page and joins with camera and microphone.
+   * Opens the class page and joins, with camera and microphone unless told otherwise.
    *
    * @param {import("playwright-core").Browser} browser
    * @param {import("./server.js").Server} server
@@ -39,7 +39,7 @@ export class Person {
    */
   static async join(browser, server, room, name, { media = true } = {}) {
     const person = await Person.arrive(browser, server, room, name);
-    if (media) await person.openDevices();
+    await person.setDevices(media);
     await person.enter();
     return person;
   }
@@ -77,14 +77,22 @@ export class Person {
     page.on("pageerror", (error) => this.trouble.push(`${name}: ${error.stack ?? error}`));
   }
 
-  /** Switches both devices on in the preview, unless they are. */
-  async openDevices() {
+  /**
+   * Switches both devices of the preview on or off; the page opens them by itself at first.
+   *
+   * @param {boolean} on
+   */
+  async setDevices(on) {
     for (const device of ["camera", "microphone"]) {
       const button = this.part(`preview-${device}`);
-      await button.waitFor();
-      if ((await button.getAttribute("aria-pressed")) !== "true") await button.click();
       await this.page.waitForFunction(
         (testid) => document.querySelector(`[data-testid=${testid}]`)?.getAttribute("aria-pressed") === "true",
+        `preview-${device}`,
+      );
+      if (on) continue;
+      await button.click();
+      await this.page.waitForFunction(
+        (testid) => document.querySelector(`[data-testid=${testid}]`)?.getAttribute("aria-pressed") === "false",
         `preview-${device}`,
       );
     }
@@ -201,9 +209,13 @@ export class Person {
     return this.page.locator('[data-testid="chat-text"]').allTextContents();
   }
 
-  /** Closes the window. */
+  /** Closes the window, as a person does who has had enough. */
+  async closeWindow() {
+    await this.page.close();
+  }
+
+  /** Ends it all at the end of a test. */
   async close() {
-    await this.page.close({ runBeforeUnload: false });
     await this.context.close();
   }
 }

@@ -13,6 +13,9 @@ let server;
 /** @type {Person[]} */
 let people = [];
 
+/** A test that hangs must not hold up the others. */
+const LIMIT = { timeout: 120_000 };
+
 before(async () => {
   server = await Server.start();
   browser = await openBrowser();
@@ -30,7 +33,7 @@ afterEach(async () => {
   assert.deepEqual(trouble, [], "a page threw");
 });
 
-test("a late joiner reads the history, then live lines, and markup stays text", async () => {
+test("a late joiner reads the history, then live lines, and markup stays text", LIMIT, async () => {
   const room = await server.createRoom("meeting");
   people.push(await Person.join(browser, server, room, "teacher", { media: false }));
   const [teacher] = people;
@@ -49,7 +52,7 @@ test("a late joiner reads the history, then live lines, and markup stays text", 
   }
 });
 
-test("in a seminar a student is a name until the host gives the right to publish", async () => {
+test("in a seminar a student is a name until the host gives the right to publish", LIMIT, async () => {
   const room = await server.createRoom("seminar");
   people.push(await Person.join(browser, server, room, "teacher"));
   people.push(await Person.join(browser, server, { number: room.number }, "student", { media: false }));
@@ -70,7 +73,7 @@ test("in a seminar a student is a name until the host gives the right to publish
   await watcher.sees(student);
 });
 
-test("the start page opens a room and the host's link leads into it", async () => {
+test("the start page opens a room and the host's link leads into it", LIMIT, async () => {
   const context = await browser.newContext({ locale: "en-GB", permissions: ["camera", "microphone"] });
   const page = await context.newPage();
   const teacher = new Person(context, page, "teacher");
@@ -90,7 +93,7 @@ test("the start page opens a room and the host's link leads into it", async () =
   assert.ok(!page.url().includes("host="), "the token stayed in the address");
 });
 
-test("an unknown number offers to create it", async () => {
+test("an unknown number offers to create it", LIMIT, async () => {
   const context = await browser.newContext({ locale: "en-GB" });
   const page = await context.newPage();
   const guest = new Person(context, page, "guest");
@@ -103,7 +106,7 @@ test("an unknown number offers to create it", async () => {
   await guest.part("create-this-room").waitFor();
 });
 
-test("somebody without camera and microphone takes part", async () => {
+test("somebody without camera and microphone takes part", LIMIT, async () => {
   const room = await server.createRoom("meeting");
   people.push(await Person.join(browser, server, room, "teacher"));
   people.push(await Person.join(browser, server, { number: room.number }, "listener", { media: false }));
@@ -112,7 +115,7 @@ test("somebody without camera and microphone takes part", async () => {
   assert.deepEqual(state.users[0].publications, []);
 });
 
-test("a host ends the lesson and everyone is told", async () => {
+test("a host ends the lesson and everyone is told", LIMIT, async () => {
   const room = await server.createRoom("meeting");
   people.push(await Person.join(browser, server, room, "teacher", { media: false }));
   people.push(await Person.join(browser, server, { number: room.number }, "student", { media: false }));
@@ -122,4 +125,5 @@ test("a host ends the lesson and everyone is told", async () => {
   await teacher.part("end-keep").click();
   await student.part("lesson-ended").waitFor();
   assert.equal((await student.state()).ending, "lesson_ended");
+  await teacher.part("recordings-title").waitFor();
 });
