@@ -12,8 +12,9 @@ use crate::error::ApiError;
 
 /// A host's cookie is this and the room's number.
 const COOKIE_PREFIX: &str = "seodang_host_";
-/// How long a browser keeps a host's cookie, in seconds: a school year.
-const COOKIE_AGE_S: u32 = 365 * 24 * 60 * 60;
+/// How long a browser keeps a host's cookie, in seconds: a term. Every room has one, and all of them have to fit into
+/// a request's header.
+const COOKIE_AGE_S: u32 = 90 * 24 * 60 * 60;
 /// Set by our pages on every request that changes something; other sites cannot set it without asking first.
 const OWN_HEADER: &str = "x-seodang";
 

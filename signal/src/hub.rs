@@ -9,6 +9,7 @@ mod inbox;
 mod lesson_task;
 mod opening;
 mod report;
+mod rooms;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,10 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use seodang_model::protocol::{ClientMessage, ErrorCode, JoinRoom, RoomSummary};
-use seodang_model::{DisplayName, ParticipantId, RoomId, RoomKind, RoomNumber, RoomTitle, Token};
+use seodang_model::protocol::{ClientMessage, ErrorCode, JoinRoom};
+use seodang_model::{DisplayName, ParticipantId, RoomId};
 use seodang_sfu::{SfuEvent, SfuHandle};
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,13 +37,12 @@ pub use config::HubConfig;
 use inbox::Inbox;
 use lesson_task::{JoinRequest, LessonCommand, LessonHandle};
 pub use report::{LessonReport, ParticipantState};
+pub use rooms::NewRoom;
 
-/// Rooms that the list shows at most.
-const MOST_LISTED: u32 = 200;
-/// How often a chosen-at-random number may be taken already.
-const NUMBER_TRIES: u32 = 8;
 /// How often a lesson may end just as somebody comes in.
 const JOIN_TRIES: u32 = 3;
+/// How long a media worker may take to answer; a class must go on without it.
+const MEDIA_WITHIN: Duration = Duration::from_secs(5);
 /// How long lessons may take to tell everybody that the server stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -60,21 +59,6 @@ pub struct HubParts {
     pub mirror: Mirror,
     /// What is kept.
     pub mirror_reports: mpsc::Receiver<KeptReport>,
-}
-
-/// A room to be made.
-#[derive(Clone, Debug)]
-pub struct NewRoom {
-    /// Its title.
-    pub title: RoomTitle,
-    /// Its number; chosen here when absent.
-    pub number: Option<RoomNumber>,
-    /// How it meets.
-    pub kind: RoomKind,
-    /// Whether the list of rooms shows it.
-    pub listed: bool,
-    /// Most participants; the configured number when absent.
-    pub capacity: Option<u32>,
 }
 
 /// The rooms. Cloning is cheap.
@@ -185,170 +169,6 @@ impl Hub {
         }
     }
 
-    /// Makes a room; returns it with the token of its hosts, which is not stored and cannot be shown again.
-    ///
-    /// # Errors
-    /// [`ErrorCode::NumberTaken`], or [`ErrorCode::Unavailable`].
-    pub async fn create_room(&self, new: NewRoom) -> Result<(RoomSummary, Token), ApiError> {
-        let token = Token::random();
-        let most = self.shared.config.room_capacity;
-        let mut room = RoomRecord {
-            id: RoomId::random(),
-            number: new.number.clone().unwrap_or_else(RoomNumber::random),
-            title: new.title,
-            kind: new.kind,
-            listed: new.listed,
-            capacity: new.capacity.map_or(most, |capacity| capacity.clamp(1, most)),
-            host_token_hash: token.hash(),
-        };
-        for _ in 0..NUMBER_TRIES {
-            match self.shared.store.add_room(&room, OffsetDateTime::now_utc()).await {
-                Ok(()) => return Ok((self.summary(&room), token)),
-                Err(StoreError::NumberTaken) if new.number.is_none() => room.number = RoomNumber::random(),
-                Err(StoreError::NumberTaken) => break,
-                Err(error) => return Err(unavailable(&error)),
-            }
-        }
-        Err(ApiError::new(
-            ErrorCode::NumberTaken,
-            "this number is taken, or was once",
-        ))
-    }
-
-    /// The rooms that the list shows, the newest first.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Unavailable`].
-    pub async fn listed_rooms(&self) -> Result<Vec<RoomSummary>, ApiError> {
-        let rooms = self
-            .shared
-            .store
-            .listed_rooms(MOST_LISTED)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        Ok(rooms.iter().map(|room| self.summary(room)).collect())
-    }
-
-    /// What everyone who knows the number may know of a room.
-    ///
-    /// # Errors
-    /// [`ErrorCode::UnknownRoom`], and [`ErrorCode::SlowDown`] for an address that guesses numbers.
-    pub async fn room(&self, number: &str, address: IpAddr) -> Result<RoomSummary, ApiError> {
-        Ok(self.summary(&self.find(number, address).await?))
-    }
-
-    /// The room, for whoever presents its host token.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Unauthorized`] without a token; an unknown number and a wrong token get the same
-    /// [`ErrorCode::NotFound`].
-    pub(crate) async fn hosted_room(
-        &self,
-        number: &str,
-        credentials: &Credentials,
-        address: IpAddr,
-    ) -> Result<RoomRecord, ApiError> {
-        let number: RoomNumber = number.parse().map_err(|_| ApiError::not_found())?;
-        if !credentials.claims(&number) {
-            return Err(ApiError::new(
-                ErrorCode::Unauthorized,
-                "this is for the hosts of the room",
-            ));
-        }
-        if !self.shared.guesses.is_left(address) {
-            return Err(guessing());
-        }
-        let room = self
-            .shared
-            .store
-            .room_by_number(&number)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        room.filter(|room| credentials.is_host(&number, room.host_token_hash))
-            .ok_or_else(|| {
-                self.shared.guesses.spend(address);
-                ApiError::not_found()
-            })
-    }
-
-    /// Closes a room's lesson and waits until its files are finished.
-    ///
-    /// # Errors
-    /// When there is no such room, no lesson is going on in it, or its end cannot be stored.
-    pub async fn close_and_finish(&self, number: &RoomNumber, keep_recordings: bool) -> Result<(), ApiError> {
-        let room = self.shared.store.room_by_number(number).await.map_err(|error| unavailable(&error))?;
-        let room = room.ok_or_else(|| ApiError::new(ErrorCode::UnknownRoom, "no room has this number"))?;
-        let lesson = self.shared.running(room.id);
-        self.close_room(&room, keep_recordings).await?;
-        if let Some(lesson) = lesson {
-            // The lesson's task drops its end of the channel when everything is done.
-            lesson.commands.closed().await;
-        }
-        Ok(())
-    }
-
-    /// Ends the lesson of a room; everybody has been told when this returns, the files are finished later.
-    ///
-    /// # Errors
-    /// [`ErrorCode::NoLesson`] when none is going on.
-    pub(crate) async fn close_room(&self, room: &RoomRecord, keep_recordings: bool) -> Result<(), ApiError> {
-        let none = || ApiError::new(ErrorCode::NoLesson, "no lesson is going on in this room");
-        let lesson = self.shared.running(room.id).ok_or_else(none)?;
-        let (answer, answered) = oneshot::channel();
-        lesson
-            .commands
-            .send(LessonCommand::Close {
-                keep_recordings,
-                answer,
-            })
-            .await
-            .map_err(|_| none())?;
-        answered.await.map_err(|_| none())?
-    }
-
-    /// The lesson of a room in all its states, for hosts; `None` when no lesson is going on.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Unavailable`].
-    pub(crate) async fn report(&self, room: &RoomRecord) -> Result<Option<LessonReport>, ApiError> {
-        let Some(lesson) = self.shared.running(room.id) else {
-            return Ok(None);
-        };
-        let (answer, answered) = oneshot::channel();
-        if lesson
-            .commands
-            .send(LessonCommand::Report { answer })
-            .await
-            .is_err()
-        {
-            return Ok(None);
-        }
-        let Ok(mut report) = answered.await else {
-            return Ok(None);
-        };
-        match self.shared.sfu.room_report(report.lesson).await {
-            Ok(media) => report.add_media(media),
-            Err(error) => tracing::debug!(%error, "no report of the media"),
-        }
-        Ok(Some(report))
-    }
-
-    /// What everyone may know of a room.
-    pub(crate) fn summary(&self, room: &RoomRecord) -> RoomSummary {
-        let lesson = self
-            .shared
-            .running(room.id)
-            .filter(|lesson| lesson.gauge.is_open());
-        RoomSummary {
-            number: room.number.clone(),
-            title: room.title.clone(),
-            kind: room.kind,
-            capacity: room.capacity,
-            participants: lesson.as_ref().map_or(0, |lesson| lesson.gauge.participants()),
-            open: lesson.is_some(),
-        }
-    }
-
     /// Takes a seat. From then on everything for `socket` is queued in `outbox`.
     pub(crate) async fn join(
         &self,
@@ -370,6 +190,9 @@ impl Hub {
             ));
         }
         for _ in 0..JOIN_TRIES {
+            if self.shared.stop.is_cancelled() {
+                break;
+            }
             let lesson = self.shared.lesson_of(&room);
             let (answer, answered) = oneshot::channel();
             let request = JoinRequest {
@@ -401,18 +224,16 @@ impl Hub {
         ))
     }
 
-    /// Whether an address may make one more room.
-    pub(crate) fn may_create(&self, address: IpAddr) -> bool {
-        let may = self.shared.creations.is_left(address);
-        self.shared.creations.spend(address);
-        may
-    }
-
-    /// A place for one more socket of an address, if there is one.
-    pub(crate) fn try_place(&self, address: IpAddr) -> Option<Place> {
-        (!self.shared.stop.is_cancelled())
-            .then(|| self.shared.places.try_take(address))
-            .flatten()
+    /// A place for one more socket of an address.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SlowDown`] when it has too many, [`ErrorCode::Unavailable`] while the server stops.
+    pub(crate) fn place(&self, address: IpAddr) -> Result<Place, ApiError> {
+        if self.shared.stop.is_cancelled() {
+            return Err(ApiError::new(ErrorCode::Unavailable, "the server is stopping"));
+        }
+        let full = || ApiError::new(ErrorCode::SlowDown, "too many open sockets from this address");
+        self.shared.places.try_take(address).ok_or_else(full)
     }
 
     /// Runs a socket's future so that shutdown waits for it.
@@ -436,33 +257,16 @@ impl Hub {
     pub(crate) fn stopping(&self) -> impl Future<Output = ()> + use<> {
         self.shared.stop.clone().cancelled_owned()
     }
-
-    /// The room of a number as typed.
-    async fn find(&self, number: &str, address: IpAddr) -> Result<RoomRecord, ApiError> {
-        let number: RoomNumber = number.parse().map_err(|error: seodang_model::NameError| {
-            ApiError::new(ErrorCode::BadNumber, error.to_string())
-        })?;
-        if !self.shared.guesses.is_left(address) {
-            return Err(guessing());
-        }
-        let room = self
-            .shared
-            .store
-            .room_by_number(&number)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        room.ok_or_else(|| {
-            self.shared.guesses.spend(address);
-            ApiError::new(ErrorCode::UnknownRoom, "no room has this number")
-        })
-    }
 }
 
 impl Shared {
     /// The lesson task of a room, started if there is none.
     fn lesson_of(self: &Arc<Self>, room: &RoomRecord) -> LessonHandle {
         let mut lessons = self.lessons.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lesson) = lessons.get(&room.id) {
+        if let Some(lesson) = lessons
+            .get(&room.id)
+            .filter(|lesson| !lesson.commands.is_closed())
+        {
             return lesson.clone();
         }
         let lesson = lesson_task::start(self.clone(), room.clone());
@@ -479,12 +283,15 @@ impl Shared {
             .cloned()
     }
 
-    /// The lesson task of a room is about to end: the next join starts another one.
-    fn forget(&self, room: RoomId) {
-        self.lessons
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&room);
+    /// Removes the lesson task of a room if it has ended; the next one may be there already.
+    fn forget_ended(&self, room: RoomId) {
+        let mut lessons = self.lessons.lock().unwrap_or_else(PoisonError::into_inner);
+        if lessons
+            .get(&room)
+            .is_some_and(|lesson| lesson.commands.is_closed())
+        {
+            lessons.remove(&room);
+        }
     }
 }
 
@@ -506,3 +313,6 @@ fn guessing() -> ApiError {
         "too many unknown rooms or wrong tokens from this address; wait a minute",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,25 +3,25 @@
 //! The database has committed what these functions are told of. Nothing here waits, and nothing is dropped: the
 //! driver (`hub::lesson_task`) carries the outputs out in their order.
 
+mod media;
 mod names;
+mod presence;
 mod seat;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use seodang_model::protocol::{
-    ChatLine, ClosingReason, Consents, ErrorCode, ExitReason, IceState, MediaState, Offer, RoomInfo,
-    RoomSummary, ServerMessage, SignalingState, SlotInfo, UserInfo, ViewSlot,
+    ChatLine, ClosingReason, Consents, ErrorCode, IceState, MediaState, Offer, RoomSummary, ServerMessage,
+    SlotInfo, UserInfo, ViewSlot,
 };
-use seodang_model::{DisplayName, MediaKind, ParticipantId, Publication, Rights, Source, StorageName, Token};
+use seodang_model::{DisplayName, ParticipantId, Publication, Rights, StorageName, Token};
 
 use crate::consent::TEXT_VERSION;
-use crate::mirror::{LessonInfo, MirrorCommand, Subject};
+use crate::mirror::{LessonInfo, MirrorCommand};
 use crate::store::{EndReason, LessonRecord, RoomRecord, SeatRecord};
 pub(crate) use seat::Seat;
-
-/// Slots that a `view` may name: as many as an offer has media lines. A page has nine for video.
-const MOST_SLOTS: usize = 64;
 
 /// One WebSocket, unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -295,172 +295,6 @@ impl Lesson {
         out
     }
 
-    /// A socket is gone without having said why; whatever it held is kept for the grace time.
-    pub(crate) fn handle_disconnect(
-        &mut self,
-        now: Instant,
-        participant: ParticipantId,
-        socket: SocketId,
-    ) -> Vec<Output> {
-        let mut out = Vec::new();
-        let Some(seat) = self
-            .seats
-            .get_mut(&participant)
-            .filter(|seat| seat.socket == Some(socket))
-        else {
-            return out;
-        };
-        seat.socket = None;
-        seat.lost_at = Some(now);
-        out.push(Output::Mirror(MirrorCommand::Away(participant)));
-        self.announce(participant, &mut out);
-        out
-    }
-
-    /// Somebody leaves.
-    pub(crate) fn handle_leave(&mut self, now: Instant, participant: ParticipantId) -> Vec<Output> {
-        let mut out = Vec::new();
-        self.free(now, participant, ExitReason::Left, &mut out);
-        out
-    }
-
-    /// An offer, to be answered by the SFU; one at a time.
-    pub(crate) fn handle_offer(
-        &mut self,
-        participant: ParticipantId,
-        socket: SocketId,
-        offer: Offer,
-    ) -> Result<Vec<Output>, Refusal> {
-        let seat = self.present(participant)?;
-        if seat.is_offering {
-            return Err((ErrorCode::SlowDown, "the last offer is not answered yet"));
-        }
-        seat.is_offering = true;
-        seat.reoffer_due = None;
-        Ok(vec![Output::Media(MediaCommand::Offer {
-            participant,
-            socket,
-            offer,
-        })])
-    }
-
-    /// The SFU answered, or refused, an offer that came over `socket`.
-    pub(crate) fn handle_answer(
-        &mut self,
-        participant: ParticipantId,
-        socket: SocketId,
-        reply: ServerMessage,
-    ) -> Vec<Output> {
-        let Some(seat) = self.seats.get_mut(&participant) else {
-            return Vec::new();
-        };
-        seat.is_offering = false;
-        // What the slots of the connection carry makes sense only behind the answer that makes them.
-        let slots = seat.waiting_slots.take();
-        if seat.socket != Some(socket) {
-            return Vec::new();
-        }
-        let mut out = vec![send(socket, reply)];
-        out.extend(slots.map(|(generation, slots)| send(socket, ServerMessage::Slots { generation, slots })));
-        out
-    }
-
-    /// A source begins to send.
-    pub(crate) fn handle_publish(
-        &mut self,
-        participant: ParticipantId,
-        source: Source,
-    ) -> Result<Vec<Output>, Refusal> {
-        let seat = self.present(participant)?;
-        if !seat.record.rights.allow(source) {
-            return Err((ErrorCode::Forbidden, "the right to send this is missing"));
-        }
-        let mut out = Vec::new();
-        if seat.publications.insert(source) {
-            let publication = Publication { participant, source };
-            out.push(Output::Mirror(MirrorCommand::Published(publication)));
-            out.push(Output::Media(MediaCommand::Publish(publication)));
-            self.announce(participant, &mut out);
-        }
-        Ok(out)
-    }
-
-    /// A source stops.
-    pub(crate) fn handle_unpublish(
-        &mut self,
-        participant: ParticipantId,
-        source: Source,
-    ) -> Result<Vec<Output>, Refusal> {
-        self.present(participant)?;
-        let mut out = Vec::new();
-        if self.stop(participant, source, &mut out) {
-            self.announce(participant, &mut out);
-        }
-        Ok(out)
-    }
-
-    /// What the video slots shall show. Whoever is not there any more is left out: the news may be on its way.
-    pub(crate) fn handle_view(
-        &mut self,
-        participant: ParticipantId,
-        generation: u32,
-        slots: Vec<ViewSlot>,
-    ) -> Result<Vec<Output>, Refusal> {
-        self.present(participant)?;
-        if slots.len() > MOST_SLOTS {
-            return Err((ErrorCode::BadView, "there are not so many slots"));
-        }
-        let mut mids = BTreeSet::new();
-        if !slots
-            .iter()
-            .all(|slot| (1..=32).contains(&slot.mid.len()) && mids.insert(slot.mid.clone()))
-        {
-            return Err((ErrorCode::BadView, "a slot is named twice or not at all"));
-        }
-        if slots.iter().any(|slot| slot.source.kind() != MediaKind::Video) {
-            return Err((ErrorCode::BadView, "only camera and screen can be viewed"));
-        }
-        let slots = slots
-            .into_iter()
-            .filter(|slot| self.seats.contains_key(&slot.participant))
-            .collect();
-        Ok(vec![Output::Media(MediaCommand::View {
-            participant,
-            generation,
-            slots,
-        })])
-    }
-
-    /// Whether `host` may give `participant` rights.
-    pub(crate) fn may_set_rights(
-        &self,
-        host: ParticipantId,
-        participant: ParticipantId,
-    ) -> Result<(), Refusal> {
-        if !self.seats.get(&host).is_some_and(Seat::is_host) {
-            return Err((ErrorCode::Forbidden, "only hosts give and take rights"));
-        }
-        if !self.seats.contains_key(&participant) {
-            return Err((ErrorCode::UnknownParticipant, "nobody with this id is here"));
-        }
-        Ok(())
-    }
-
-    /// Changed rights, committed. What may not be sent any more stops at once.
-    pub(crate) fn handle_rights(&mut self, participant: ParticipantId, rights: Rights) -> Vec<Output> {
-        let mut out = Vec::new();
-        let Some(seat) = self.seats.get_mut(&participant) else {
-            return out;
-        };
-        seat.record.rights = rights;
-        out.push(Output::Media(MediaCommand::SetRights(participant, rights)));
-        for source in Source::ALL.into_iter().filter(|source| !rights.allow(*source)) {
-            self.stop(participant, source, &mut out);
-        }
-        self.announce(participant, &mut out);
-        out
-    }
-
     /// Changed answers, committed.
     pub(crate) fn handle_consents(&mut self, participant: ParticipantId, consents: Consents) -> Vec<Output> {
         let mut out = Vec::new();
@@ -496,93 +330,6 @@ impl Lesson {
         out
     }
 
-    /// News of a participant's media and files.
-    pub(crate) fn handle_news(&mut self, participant: ParticipantId, news: MediaNews) -> Vec<Output> {
-        let mut out = Vec::new();
-        let Some(seat) = self.seats.get_mut(&participant) else {
-            return out;
-        };
-        if let Some((generation, slots)) = news.slots {
-            match seat.socket {
-                _ if seat.is_offering => seat.waiting_slots = Some((generation, slots)),
-                Some(socket) => out.push(send(socket, ServerMessage::Slots { generation, slots })),
-                None => {}
-            }
-        }
-        if let Some(reason) = news.reoffer {
-            match seat.socket {
-                Some(socket) => out.push(send(
-                    socket,
-                    ServerMessage::Reoffer {
-                        reason: reason.to_owned(),
-                    },
-                )),
-                None => seat.reoffer_due = Some(reason),
-            }
-        }
-        if let Some(kept) = news.kept {
-            seat.kept = kept;
-        }
-        let states = news.states.filter(|states| *states != seat.media);
-        if let Some(states) = states {
-            seat.media = states;
-            let hosts = self
-                .seats
-                .values()
-                .filter(|seat| seat.is_host())
-                .filter_map(|seat| seat.socket)
-                .collect();
-            let user = self.seats[&participant].info_for_hosts();
-            out.push(Output::Send {
-                to: hosts,
-                message: Box::new(ServerMessage::UserUpdate { user }),
-            });
-        }
-        if news.kept.is_some() {
-            self.tell_what_is_kept(&mut out);
-        }
-        out
-    }
-
-    /// The next instant at which [`Self::handle_timeout`] has something to do.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let graces = self
-            .seats
-            .values()
-            .filter_map(|seat| seat.lost_at)
-            .map(|at| at + self.limits.seat_grace);
-        let empty = self.empty_since.map(|at| at + self.limits.empty_end);
-        let hostless = self.hostless_since.map(|at| at + self.limits.hostless_end);
-        graces.chain(empty).chain(hostless).min()
-    }
-
-    /// Frees the seats whose grace time is over, and ends a lesson that nobody holds.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Output> {
-        let mut out = Vec::new();
-        let grace = self.limits.seat_grace;
-        let gone: Vec<ParticipantId> = self
-            .seats
-            .values()
-            .filter(|seat| seat.lost_at.is_some_and(|at| at + grace <= now))
-            .map(|seat| seat.record.participant)
-            .collect();
-        for participant in gone {
-            self.free(now, participant, ExitReason::Lost, &mut out);
-        }
-        if self
-            .empty_since
-            .is_some_and(|at| at + self.limits.empty_end <= now)
-        {
-            out.push(Output::End(EndReason::Empty));
-        } else if self
-            .hostless_since
-            .is_some_and(|at| at + self.limits.hostless_end <= now)
-        {
-            out.push(Output::End(EndReason::HostMissing));
-        }
-        out
-    }
-
     /// Ends every socket, for the reason given.
     pub(crate) fn handle_end(&mut self, reason: ClosingReason) -> Vec<Output> {
         self.seats
@@ -613,189 +360,12 @@ impl Lesson {
     fn sockets(&self) -> impl Iterator<Item = SocketId> {
         self.seats.values().filter_map(|seat| seat.socket)
     }
-
-    /// What somebody is told who takes a seat.
-    fn greet(
-        &mut self,
-        participant: ParticipantId,
-        socket: SocketId,
-        resume: Token,
-        person: Token,
-        resumed: bool,
-        out: &mut Vec<Output>,
-    ) {
-        let seat = &self.seats[&participant];
-        let is_host = seat.is_host();
-        out.push(send(
-            socket,
-            ServerMessage::RoomInfo(RoomInfo {
-                room: self.summary(),
-                lesson_started_at: self.record.started_at,
-                you: seat.info_for_itself(),
-                resume,
-                person,
-                resumed,
-                capture_period_s: self.capture_period_s,
-            }),
-        ));
-        let users = self
-            .by_arrival()
-            .filter(|other| other.record.participant != participant)
-            .map(|other| {
-                if is_host {
-                    other.info_for_hosts()
-                } else {
-                    other.info_for_students()
-                }
-            })
-            .collect();
-        out.push(send(socket, ServerMessage::AllUsers { users }));
-        if let Some(seat) = self.seats.get_mut(&participant) {
-            seat.told_kept = None;
-        }
-        self.tell_what_is_kept(out);
-    }
-
-    /// Tells everyone how a participant is.
-    fn announce(&self, participant: ParticipantId, out: &mut Vec<Output>) {
-        let Some(seat) = self.seats.get(&participant) else {
-            return;
-        };
-        if let Some(socket) = seat.socket {
-            out.push(send(
-                socket,
-                ServerMessage::UserUpdate {
-                    user: seat.info_for_itself(),
-                },
-            ));
-        }
-        let (students, hosts) = (seat.info_for_students(), seat.info_for_hosts());
-        self.tell(
-            participant,
-            |user| ServerMessage::UserUpdate { user },
-            students,
-            hosts,
-            out,
-        );
-    }
-
-    /// Tells everyone but the participant itself; hosts see more.
-    fn tell(
-        &self,
-        about: ParticipantId,
-        message: impl Fn(UserInfo) -> ServerMessage,
-        to_students: UserInfo,
-        to_hosts: UserInfo,
-        out: &mut Vec<Output>,
-    ) {
-        let others = self
-            .seats
-            .values()
-            .filter(|seat| seat.record.participant != about);
-        let (hosts, students): (Vec<&Seat>, Vec<&Seat>) = others.partition(|seat| seat.is_host());
-        for (seats, user) in [(hosts, to_hosts), (students, to_students)] {
-            let to: Vec<SocketId> = seats.into_iter().filter_map(|seat| seat.socket).collect();
-            if !to.is_empty() {
-                out.push(Output::Send {
-                    to,
-                    message: Box::new(message(user)),
-                });
-            }
-        }
-    }
-
-    /// Tells everyone to whom it is news what is being kept.
-    fn tell_what_is_kept(&mut self, out: &mut Vec<Output>) {
-        let room = Consents {
-            recording: self.seats.values().any(|seat| seat.kept.recording),
-            captures: self.seats.values().any(|seat| seat.kept.captures),
-        };
-        for seat in self.seats.values_mut() {
-            let Some(socket) = seat.socket else { continue };
-            let news = (seat.kept, room);
-            if seat.told_kept.replace(news) != Some(news) {
-                out.push(send(
-                    socket,
-                    ServerMessage::RecordingState { you: seat.kept, room },
-                ));
-            }
-        }
-    }
-
-    fn stop(&mut self, participant: ParticipantId, source: Source, out: &mut Vec<Output>) -> bool {
-        let Some(seat) = self.seats.get_mut(&participant) else {
-            return false;
-        };
-        let publication = Publication { participant, source };
-        let stopped = seat.publications.remove(&source);
-        if stopped {
-            out.push(Output::Media(MediaCommand::Unpublish(publication)));
-            out.push(Output::Mirror(MirrorCommand::Unpublished(publication)));
-        }
-        stopped
-    }
-
-    fn free(&mut self, now: Instant, participant: ParticipantId, reason: ExitReason, out: &mut Vec<Output>) {
-        let Some(seat) = self.seats.remove(&participant) else {
-            return;
-        };
-        let to: Vec<SocketId> = self.sockets().collect();
-        out.push(Output::Send {
-            to,
-            message: Box::new(ServerMessage::UserExit { participant, reason }),
-        });
-        out.push(Output::Media(MediaCommand::Leave(participant)));
-        if seat.mirrored {
-            out.push(Output::Mirror(MirrorCommand::Left(participant)));
-        }
-        out.push(Output::Left(participant));
-        self.tell_what_is_kept(out);
-        self.watch_presence(now);
-    }
-
-    /// Starts and stops the clocks of a lesson that nobody, or no host, is in.
-    fn watch_presence(&mut self, now: Instant) {
-        let empty = self.seats.is_empty();
-        self.empty_since = empty.then(|| self.empty_since.unwrap_or(now));
-        let hostless = !self.seats.values().any(Seat::is_host);
-        self.hostless_since = hostless.then(|| self.hostless_since.unwrap_or(now));
-    }
 }
 
 fn send(socket: SocketId, message: ServerMessage) -> Output {
     Output::Send {
         to: vec![socket],
         message: Box::new(message),
-    }
-}
-
-impl Seat {
-    fn subject(
-        &self,
-        lesson: seodang_model::LessonId,
-        consent_version: &'static str,
-        resumed: bool,
-    ) -> Subject {
-        Subject {
-            lesson,
-            participant: self.record.participant,
-            person: self.record.person,
-            name: self.record.name.clone(),
-            storage_name: self.record.storage_name.clone(),
-            role: self.record.role,
-            consents: self.record.consents,
-            consent_version,
-            joined_at: self.record.joined_at,
-            resumed,
-        }
-    }
-
-    fn signaling(&self) -> SignalingState {
-        if self.lost_at.is_some() {
-            SignalingState::Lost
-        } else {
-            SignalingState::Connected
-        }
     }
 }
 

@@ -171,10 +171,16 @@ impl Mirror {
 
 /// Where a lesson's recordings are.
 fn lesson_place(lesson: &LessonInfo) -> LessonPlace {
-    LessonPlace { room: lesson.number.clone(), folder: lesson.folder }
+    LessonPlace {
+        room: lesson.number.clone(),
+        folder: lesson.folder,
+    }
 }
 
 /// The version of the consent text as files carry it: the digits of its date, `20261121`.
 fn consent_number(version: &str) -> u32 {
-    version.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+    version
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
 }

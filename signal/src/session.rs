@@ -27,6 +27,7 @@ use crate::hub::{Hub, Joined};
 use crate::lesson::SocketId;
 use outbox::{Ending, Outbox};
 use places::Place;
+pub use places::PlaceLimits;
 use rate::TokenBucket;
 
 /// What is read of a message before it is given up. More than is allowed: a message that is read to its end and

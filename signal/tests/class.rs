@@ -575,3 +575,53 @@ async fn two_classes_see_nothing_of_each_other() {
 fn rights(participant: &str, all: bool) -> serde_json::Value {
     json!({"type": "set_rights", "participant": participant, "rights": {"may_publish": all, "may_share_screen": all}})
 }
+
+#[tokio::test]
+async fn an_offer_is_answered_and_a_wrong_one_refused() {
+    let house = House::start().await;
+    let room = house.room(json!({})).await;
+    let mut student = Seat::join(&house, &room, "민수").await;
+    for (sdp, code) in [
+        ("nonsense", "bad_offer"),
+        (
+            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n",
+            "no_datachannel",
+        ),
+    ] {
+        student
+            .send(json!({"type": "offer", "connection": 1, "sdp": sdp, "sources": {}, "slots": []}))
+            .await;
+        let error = student.next("error").await;
+        assert_eq!((text(&error, "code"), text(&error, "reply_to")), (code, "offer"));
+    }
+    student
+        .send(json!({"type": "offer", "connection": 3, "sdp": "x", "sources": {}, "slots": []}))
+        .await;
+    assert_eq!(
+        text(&student.next("error").await, "code"),
+        "slow_down",
+        "two a second"
+    );
+    let mut other = Seat::join(&house, &room, "지우").await;
+    other
+        .send(json!({"type": "offer", "connection": 7, "sdp": offer(), "sources": {"0": "microphone"}, "slots": ["1"]}))
+        .await;
+    let answer = other.next("answer").await;
+    assert_eq!(answer["connection"], 7);
+    assert!(text(&answer, "sdp").contains("a=ice-lite"));
+    house.stop().await;
+}
+
+/// The smallest offer: one microphone and one audio slot.
+fn offer() -> String {
+    let mut sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n".to_owned();
+    for (mid, direction) in [("0", "sendonly"), ("1", "recvonly")] {
+        sdp.push_str(&format!(
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=ice-ufrag:abcd\r\n\
+             a=ice-pwd:abcdefghijklmnopqrstuv\r\na=fingerprint:sha-256 {}\r\na=setup:actpass\r\na=rtcp-mux\r\n\
+             a=rtpmap:111 opus/48000/2\r\na={direction}\r\n",
+            ["AB"; 32].join(":")
+        ));
+    }
+    sdp
+}

@@ -1,5 +1,6 @@
 //! One media thread: commands and datagrams in, datagrams and events out, no lock and no waiting but for the socket.
 
+mod commands;
 mod door;
 
 use std::collections::HashMap;
@@ -17,12 +18,11 @@ use seodang_model::protocol::{IceState, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
-use super::connection::Connection;
 use super::events::Events;
 use super::outbox::Outbox;
-use crate::room::{Negotiated, NegotiatedSlot, Output as _, Room, RoomConfig};
+use crate::room::{Output as _, Room, RoomConfig};
 use crate::transport::dtls::Identity;
-use crate::transport::sdp::{AnswerLines, LineUse, ReadOffer, write_answer};
+use crate::transport::sdp::ReadOffer;
 use crate::{OfferError, RoomReport, SfuError, SfuEvent, SfuStats, TrackSink};
 
 /// Commands that may wait: some seconds of the busiest class. When it is full the command is refused as busy.
@@ -270,97 +270,6 @@ impl Worker {
         }
     }
 
-    fn handle_command(&mut self, now: Instant, command: Command) {
-        match command {
-            Command::Join {
-                lesson,
-                participant,
-                rights,
-                done,
-            } => {
-                let room = self
-                    .rooms
-                    .entry(lesson)
-                    .or_insert_with(|| Room::new(self.room_config));
-                room.join(now, participant, rights, &mut self.out);
-                self.out.join(participant);
-                self.lessons.insert(participant, lesson);
-                // Who asked may have given up; the seat is taken all the same.
-                let _ = done.send(());
-            }
-            Command::Offer {
-                participant,
-                offer,
-                answer,
-            } => {
-                self.contained(now, participant, |worker| {
-                    let _ = answer.send(worker.handle_offer(now, participant, &offer));
-                });
-            }
-            Command::CloseRoom { lesson, done } => {
-                for participant in self.participants_of(lesson) {
-                    self.disconnect(now, participant, None);
-                    self.lessons.remove(&participant);
-                    self.out.leave(participant);
-                }
-                // Dropping the room drops every sink, and only then is it answered.
-                self.drop_room(lesson);
-                let _ = done.send(());
-            }
-            Command::Leave(participant) => {
-                self.contained(now, participant, |worker| worker.leave(now, participant))
-            }
-            Command::Report { lesson, report } => {
-                let mut answer = self.rooms.get(&lesson).map(Room::report).unwrap_or_default();
-                for participant in &mut answer.participants {
-                    participant.ice = self.out.ice(participant.participant);
-                }
-                let _ = report.send(answer);
-            }
-            Command::Stats(answer) => {
-                let mut stats = self.past_rooms.clone();
-                self.out.counters.add_to(&mut stats);
-                for room in self.rooms.values() {
-                    room.add_stats(&mut stats);
-                }
-                stats.insert("rooms", self.rooms.len() as u64);
-                stats.insert("connections", self.out.connections.len() as u64);
-                let _ = answer.send(stats);
-            }
-            Command::Publish(publication) => self.order(now, publication.participant, |room, out| {
-                room.publish(now, publication, out);
-            }),
-            Command::Unpublish(publication) => self.order(now, publication.participant, |room, out| {
-                room.unpublish(now, publication, out);
-            }),
-            Command::SetRights(participant, rights) => self.order(now, participant, |room, out| {
-                room.set_rights(now, participant, rights, out);
-            }),
-            Command::View {
-                participant,
-                generation,
-                slots,
-            } => self.order(now, participant, |room, out| {
-                room.view(now, participant, generation, &slots, out);
-            }),
-            Command::Attach(publication, sink) => {
-                self.order(now, publication.participant, |room, _| {
-                    room.attach(publication, sink)
-                });
-            }
-            Command::Detach(publication) => {
-                self.order(now, publication.participant, |room, _| room.detach(publication));
-            }
-            Command::RequestKeyframe {
-                publication,
-                for_tick,
-            } => self.order(now, publication.participant, |room, out| {
-                room.request_keyframe(now, publication, for_tick, out);
-            }),
-            Command::Shutdown => {}
-        }
-    }
-
     fn leave(&mut self, now: Instant, participant: ParticipantId) {
         self.disconnect(now, participant, None);
         self.out.leave(participant);
@@ -390,11 +299,6 @@ impl Worker {
         }
     }
 
-    /// Carries out what concerns one participant of a room.
-    fn order(&mut self, now: Instant, participant: ParticipantId, act: impl FnOnce(&mut Room, &mut Outbox)) {
-        self.contained(now, participant, |worker| worker.with_room(participant, act));
-    }
-
     fn with_room(&mut self, participant: ParticipantId, act: impl FnOnce(&mut Room, &mut Outbox)) {
         if let Some(room) = self
             .lessons
@@ -403,63 +307,6 @@ impl Worker {
         {
             act(room, &mut self.out);
         }
-    }
-
-    fn handle_offer(
-        &mut self,
-        now: Instant,
-        participant: ParticipantId,
-        read: &ReadOffer,
-    ) -> Result<String, OfferError> {
-        let lesson = *self
-            .lessons
-            .get(&participant)
-            .ok_or(OfferError::UnknownParticipant)?;
-        let slot_ssrcs: Vec<u32> = (0..read.slots).map(|_| self.fresh_ssrc()).collect();
-        let mut media = Negotiated::default();
-        let mut slots: Vec<Option<NegotiatedSlot>> = vec![None; read.slots];
-        for line in &read.lines {
-            match (line.used, line.codec) {
-                (LineUse::Source(source), _) => media.sources.extend(line.negotiated_source(source)),
-                (LineUse::Slot(place), Some(codec)) => {
-                    slots[place] = Some(NegotiatedSlot {
-                        mid: line.mid.clone(),
-                        kind: line.kind,
-                        ssrc: slot_ssrcs[place],
-                        payload_type: codec.payload_type,
-                        nack: codec.nack,
-                    });
-                }
-                _ => {}
-            }
-        }
-        media.slots = slots.into_iter().flatten().collect();
-
-        self.disconnect(now, participant, None);
-        let identity = Arc::clone(&self.identity);
-        let connection = Connection::new(now, lesson, identity, read.fingerprint, read.ufrag.clone());
-        let answer = write_answer(
-            read,
-            &AnswerLines {
-                credentials: &connection.credentials,
-                fingerprint: self.identity.fingerprint(),
-                candidates: &self.candidates,
-                slot_ssrcs: &slot_ssrcs,
-            },
-        );
-        self.ufrags
-            .insert(connection.credentials.ufrag.clone(), participant);
-        self.out.connections.insert(participant, connection);
-        self.out.set_ice(participant, IceState::New);
-        self.with_room(participant, |room, out| {
-            room.connect(now, participant, &media, out)
-        });
-        Ok(answer)
-    }
-
-    fn fresh_ssrc(&mut self) -> u32 {
-        self.next_ssrc = self.next_ssrc.wrapping_add(1);
-        self.next_ssrc
     }
 
     /// Forgets a connection; with a reason the participant is asked to offer again.

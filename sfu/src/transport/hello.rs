@@ -10,7 +10,8 @@ const MOST_HELLO_BYTES: usize = 8_192;
 #[derive(Debug, Default)]
 pub(super) struct HelloReader {
     body: Vec<u8>,
-    have: Vec<(usize, usize)>,
+    /// Which bytes of `body` came.
+    came: Vec<bool>,
 }
 
 /// What is known after a datagram.
@@ -65,23 +66,14 @@ impl HelloReader {
         }
         if self.body.len() != total {
             self.body = vec![0; total];
-            self.have.clear();
+            self.came = vec![false; total];
         }
         self.body[offset..offset + length].copy_from_slice(fragment);
-        self.have.push((offset, offset + length));
+        self.came[offset..offset + length].fill(true);
     }
 
     fn is_whole(&self) -> bool {
-        let mut parts = self.have.clone();
-        parts.sort_unstable();
-        let reached = parts.iter().fold(0, |reached, (from, to)| {
-            if *from <= reached {
-                reached.max(*to)
-            } else {
-                reached
-            }
-        });
-        !self.body.is_empty() && reached == self.body.len()
+        !self.came.is_empty() && !self.came.contains(&false)
     }
 }
 

@@ -119,7 +119,10 @@ impl Peer {
     }
 
     /// Sends what is due and takes what has come.
-    #[expect(clippy::panic, reason = "a test that cannot read its socket has nothing to say")]
+    #[expect(
+        clippy::panic,
+        reason = "a test that cannot read its socket has nothing to say"
+    )]
     pub(crate) fn turn(&mut self) {
         let mut buffer = [0; 2_048];
         match self.socket.recv_from(&mut buffer) {

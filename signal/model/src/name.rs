@@ -56,9 +56,16 @@ impl DisplayName {
             return self.clone();
         }
         let suffix = format!(" {count}");
-        let mut name: String = self.0.graphemes(true).take(Self::MOST_GRAPHEMES - suffix.len()).collect();
+        let mut name: String = self
+            .0
+            .graphemes(true)
+            .take(Self::MOST_GRAPHEMES - suffix.len())
+            .collect();
         while name.len() + suffix.len() > Self::MOST_BYTES {
-            let end = name.grapheme_indices(true).next_back().map_or(0, |(start, _)| start);
+            let end = name
+                .grapheme_indices(true)
+                .next_back()
+                .map_or(0, |(start, _)| start);
             name.truncate(end);
         }
         Self(format!("{}{suffix}", name.trim_end()))
@@ -411,7 +418,13 @@ mod tests {
 
     #[test]
     fn names_that_look_alike_have_one_skeleton() {
-        for (one, other) in [("김선생", "김 선생"), ("Kim", "KIM."), ("Carl", "Саrl"), ("Lee1", "Leel"), ("ｋｉｍ", "kim")] {
+        for (one, other) in [
+            ("김선생", "김 선생"),
+            ("Kim", "KIM."),
+            ("Carl", "Саrl"),
+            ("Lee1", "Leel"),
+            ("ｋｉｍ", "kim"),
+        ] {
             let names = [one, other].map(|text| DisplayName::parse(text).expect("a name").skeleton());
             assert_eq!(names[0], names[1], "{one}");
         }
@@ -429,7 +442,10 @@ mod tests {
             assert!(second.as_str().ends_with(" 2"), "{text}");
             assert_eq!(DisplayName::parse(second.as_str()), Ok(second), "{text}");
         }
-        assert_eq!(DisplayName::parse("민수").expect("a name").numbered(2).as_str(), "민수 2");
+        assert_eq!(
+            DisplayName::parse("민수").expect("a name").numbered(2).as_str(),
+            "민수 2"
+        );
     }
 
     #[test]

@@ -28,14 +28,40 @@ fn every_golden_message_reads_and_writes_as_it_stands() {
 fn every_message_has_a_golden_one() {
     let golden = golden();
     let of_side = |side: &str| -> BTreeSet<String> {
-        golden.keys().filter_map(|name| name.strip_prefix(side)).map(str::to_owned).collect()
+        golden
+            .keys()
+            .filter_map(|name| name.strip_prefix(side))
+            .map(str::to_owned)
+            .collect()
     };
-    assert_eq!(of_side("client_"), ClientMessage::TYPES.iter().map(|kind| (*kind).to_owned()).collect());
+    assert_eq!(
+        of_side("client_"),
+        ClientMessage::TYPES
+            .iter()
+            .map(|kind| (*kind).to_owned())
+            .collect()
+    );
     let kinds = [
-        "welcome", "room_info", "all_users", "user_enter", "user_exit", "user_update", "answer", "slots", "chat",
-        "chat_history", "recording_state", "reoffer", "closing", "error", "pong",
+        "welcome",
+        "room_info",
+        "all_users",
+        "user_enter",
+        "user_exit",
+        "user_update",
+        "answer",
+        "slots",
+        "chat",
+        "chat_history",
+        "recording_state",
+        "reoffer",
+        "closing",
+        "error",
+        "pong",
     ];
-    assert_eq!(of_side("server_"), kinds.iter().map(|kind| (*kind).to_owned()).collect());
+    assert_eq!(
+        of_side("server_"),
+        kinds.iter().map(|kind| (*kind).to_owned()).collect()
+    );
 }
 
 #[test]
@@ -71,8 +97,13 @@ fn the_document_names_every_error_code_and_every_close_code() {
     ] {
         let word = serde_json::to_value(reason).expect("a word");
         let word = word.as_str().expect("a word");
-        let row = document.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{word}`")));
-        assert!(row.is_some_and(|row| row.starts_with(&format!("| {} |", reason.close_code()))), "{word}");
+        let row = document
+            .lines()
+            .find(|line| line.starts_with('|') && line.contains(&format!("`{word}`")));
+        assert!(
+            row.is_some_and(|row| row.starts_with(&format!("| {} |", reason.close_code()))),
+            "{word}"
+        );
     }
 }
 
@@ -82,8 +113,15 @@ fn golden() -> BTreeMap<String, Value> {
         .expect("the golden messages")
         .map(|entry| entry.expect("an entry").path())
         .map(|path| {
-            let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
-            (name, serde_json::from_str(&fs::read_to_string(&path).expect("a file")).expect("json"))
+            let name = path
+                .file_stem()
+                .and_then(|name| name.to_str())
+                .expect("a name")
+                .to_owned();
+            (
+                name,
+                serde_json::from_str(&fs::read_to_string(&path).expect("a file")).expect("json"),
+            )
         })
         .collect()
 }

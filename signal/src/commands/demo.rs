@@ -23,7 +23,13 @@ const NAMES: [&str; 6] = ["선생님", "민수", "서연", "Ana", "지훈", "Min
 
 /// Flags beside those of `serve`.
 pub(crate) fn with_flags(command: Command) -> Command {
-    let number = |name, help| Arg::new(name).long(name).value_name("N").value_parser(value_parser!(u8)).help(help);
+    let number = |name, help| {
+        Arg::new(name)
+            .long(name)
+            .value_name("N")
+            .value_parser(value_parser!(u8))
+            .help(help)
+    };
     command
         .arg(number("participants", "Scripted participants, 1 to 30; the first is the host").default_value("3"))
         .arg(number("no-consent", "How many of them decline recording and captures").default_value("0"))
@@ -39,14 +45,26 @@ pub(crate) fn with_flags(command: Command) -> Command {
 /// Serves, fills a class, and with `--for` ends it.
 pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let config = super::config(matches)?;
-    ensure!(!config.is_tls(), "demo plays on plain HTTP on this machine; for a class in the network use serve --lan");
+    ensure!(
+        !config.is_tls(),
+        "demo plays on plain HTTP on this machine; for a class in the network use serve --lan"
+    );
     let participants = *matches.get_one::<u8>("participants").context("participants")?;
     let declining = *matches.get_one::<u8>("no-consent").context("no-consent")?;
-    ensure!((1..=MOST_PARTICIPANTS).contains(&participants), "--participants takes 1 to {MOST_PARTICIPANTS}");
-    ensure!(declining <= participants, "--no-consent takes at most as many as --participants");
+    ensure!(
+        (1..=MOST_PARTICIPANTS).contains(&participants),
+        "--participants takes 1 to {MOST_PARTICIPANTS}"
+    );
+    ensure!(
+        declining <= participants,
+        "--no-consent takes at most as many as --participants"
+    );
     let time = matches.get_one::<Duration>("for").copied();
     telemetry::start(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("runtime")?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().context("signals")?;
         let shutdown = CancellationToken::new();
@@ -64,7 +82,12 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 }
 
 /// Holds the class; without a time it goes on for ever.
-async fn play(server: &Server, participants: u8, declining: u8, time: Option<Duration>) -> anyhow::Result<()> {
+async fn play(
+    server: &Server,
+    participants: u8,
+    declining: u8,
+    time: Option<Duration>,
+) -> anyhow::Result<()> {
     let room = NewRoom {
         title: RoomTitle::parse("Seodang demo").context("title")?,
         number: None,
@@ -72,17 +95,26 @@ async fn play(server: &Server, participants: u8, declining: u8, time: Option<Dur
         listed: true,
         capacity: None,
     };
-    let (room, host_token) = server.hub().create_room(room).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let (room, host_token) = server
+        .hub()
+        .create_room(room)
+        .await
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
     let (url, number) = (server.url(), room.number.clone());
     println!("Class:      {url}/class/{number}");
     println!("As host:    {url}/class/{number}#host={}", host_token.as_str());
-    println!("Recordings: {url}/recordings/{number}#host={}", host_token.as_str());
+    println!(
+        "Recordings: {url}/recordings/{number}#host={}",
+        host_token.as_str()
+    );
 
     let mut class = Vec::new();
     for index in 0..participants {
         // The teacher declines last: a lesson without its host's file is the rarer one.
         let consents = index < participants - declining;
-        class.push(ScriptedParticipant::join(options(server, number.as_str(), index, &host_token, consents)).await?);
+        class.push(
+            ScriptedParticipant::join(options(server, number.as_str(), index, &host_token, consents)).await?,
+        );
     }
     for participant in &mut class {
         for source in [Source::Camera, Source::Microphone] {
@@ -96,7 +128,11 @@ async fn play(server: &Server, participants: u8, declining: u8, time: Option<Dur
         return std::future::pending().await;
     };
     tokio::time::sleep_until(published + time).await;
-    server.hub().close_and_finish(&number, true).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+    server
+        .hub()
+        .close_and_finish(&number, true)
+        .await
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
     println!("The room is closed and its files are finished.");
     drop(class);
     Ok(())
@@ -109,7 +145,10 @@ fn options(server: &Server, room: &str, index: u8, host_token: &Token, consents:
     };
     let address = format!("http://{}", server.address());
     let mut options = JoinOptions::new(&address, room, &name, index + 1).without_looking();
-    options.consents = Consents { recording: consents, captures: consents };
+    options.consents = Consents {
+        recording: consents,
+        captures: consents,
+    };
     options.host_token = (index == 0).then(|| host_token.clone());
     options
 }
@@ -117,7 +156,9 @@ fn options(server: &Server, room: &str, index: u8, host_token: &Token, consents:
 /// `40s`, `5m`, `1h`.
 fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u32 = digits.parse().context("a duration is a whole number and s, m or h, such as 40s")?;
+    let number: u32 = digits
+        .parse()
+        .context("a duration is a whole number and s, m or h, such as 40s")?;
     let seconds = match unit {
         "s" => 1,
         "m" => 60,

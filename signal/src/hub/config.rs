@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::lesson::LessonLimits;
-use crate::session::SessionLimits;
-use crate::session::places::PlaceLimits;
+use crate::session::{PlaceLimits, SessionLimits};
 
 /// Configuration of rooms, lessons and sockets.
 #[derive(Clone, Debug)]

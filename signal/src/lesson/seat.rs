@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use seodang_model::protocol::{Consents, IceState, MediaState, SlotInfo, States, UserInfo};
-use seodang_model::{Role, Source};
+use seodang_model::protocol::{Consents, IceState, MediaState, SignalingState, SlotInfo, States, UserInfo};
+use seodang_model::{LessonId, Role, Source};
 
 use super::SocketId;
+use crate::mirror::Subject;
 use crate::store::SeatRecord;
 
 /// Somebody's place in a lesson.
@@ -100,6 +101,30 @@ impl Seat {
             },
             consents: Some(self.record.consents),
             ..self.info_for_students()
+        }
+    }
+
+    /// How the mirror knows it.
+    pub(super) fn subject(&self, lesson: LessonId, consent_version: &'static str, resumed: bool) -> Subject {
+        Subject {
+            lesson,
+            participant: self.record.participant,
+            person: self.record.person,
+            name: self.record.name.clone(),
+            storage_name: self.record.storage_name.clone(),
+            role: self.record.role,
+            consents: self.record.consents,
+            consent_version,
+            joined_at: self.record.joined_at,
+            resumed,
+        }
+    }
+
+    fn signaling(&self) -> SignalingState {
+        if self.lost_at.is_some() {
+            SignalingState::Lost
+        } else {
+            SignalingState::Connected
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A lesson with hand-set time.
 
-use seodang_model::{LessonFolder, LessonId, PersonId, Role, RoomId, RoomKind, RoomTitle};
+use seodang_model::protocol::ExitReason;
+use seodang_model::{LessonFolder, LessonId, PersonId, Role, RoomId, RoomKind, RoomTitle, Source};
 use time::macros::datetime;
 
 use super::*;

@@ -39,7 +39,13 @@ struct Lesson {
 
 impl Assembler {
     pub(super) fn new(desk: Desk, sinks: SinkSource) -> Self {
-        Self { desk, sinks, lessons: BTreeMap::new(), people: BTreeMap::new(), attachments: 0 }
+        Self {
+            desk,
+            sinks,
+            lessons: BTreeMap::new(),
+            people: BTreeMap::new(),
+            attachments: 0,
+        }
     }
 
     /// Runs until `stop`, then ends every file as a part of a lesson that goes on after the restart.
@@ -87,7 +93,10 @@ impl Assembler {
             self.handle_packet(item);
         }
         let people = std::mem::take(&mut self.people);
-        let pending = people.into_values().flat_map(|person| person.close(&self.desk)).collect();
+        let pending = people
+            .into_values()
+            .flat_map(|person| person.close(&self.desk))
+            .collect();
         self.desk.enter(Entry::Stopping { pending });
     }
 
@@ -101,7 +110,10 @@ impl Assembler {
         match command {
             MirrorCommand::LessonOpened(info) => self.open_lesson(info),
             MirrorCommand::Joined(subject) => self.join(subject),
-            MirrorCommand::ConsentsChanged { participant, consents } => self.set_consents(participant, consents),
+            MirrorCommand::ConsentsChanged {
+                participant,
+                consents,
+            } => self.set_consents(participant, consents),
             MirrorCommand::Published(publication) => self.set_sending(publication, true),
             MirrorCommand::Unpublished(publication) => self.set_sending(publication, false),
             MirrorCommand::Away(participant) => self.set_absent(participant, true),
@@ -111,12 +123,18 @@ impl Assembler {
                     person.leave(&self.desk);
                 }
             }
-            MirrorCommand::LessonClosing { lesson, keep_recordings, closed } => {
+            MirrorCommand::LessonClosing {
+                lesson,
+                keep_recordings,
+                closed,
+            } => {
                 // Every sink is dropped already: what the class still said is in the queue and belongs to it.
                 for item in packets.try_iter() {
                     self.handle_packet(item);
                 }
-                let Some(lesson) = self.lessons.remove(&lesson) else { return };
+                let Some(lesson) = self.lessons.remove(&lesson) else {
+                    return;
+                };
                 let mut pending = Vec::new();
                 for (participant, person) in std::mem::take(&mut self.people) {
                     if person.lesson() == lesson.info.lesson {
@@ -125,7 +143,12 @@ impl Assembler {
                         self.people.insert(participant, person);
                     }
                 }
-                self.desk.enter(Entry::Closing { lesson: lesson.info, pending, keep_recordings, closed });
+                self.desk.enter(Entry::Closing {
+                    lesson: lesson.info,
+                    pending,
+                    keep_recordings,
+                    closed,
+                });
             }
         }
     }
@@ -136,17 +159,29 @@ impl Assembler {
         // A lesson that goes on after a restart began before this process did.
         let age = wall.duration_since(system).unwrap_or_default();
         let instant = now.checked_sub(age).unwrap_or(now);
-        self.desk.enter(Entry::Opened { lesson: info.lesson, room: info.room });
-        self.lessons.insert(info.lesson, Lesson { info, start: LessonStart { instant, system } });
+        self.desk.enter(Entry::Opened {
+            lesson: info.lesson,
+            room: info.room,
+        });
+        self.lessons.insert(
+            info.lesson,
+            Lesson {
+                info,
+                start: LessonStart { instant, system },
+            },
+        );
     }
 
     fn join(&mut self, subject: Subject) {
-        let Some(lesson) = self.lessons.get(&subject.lesson) else { return };
+        let Some(lesson) = self.lessons.get(&subject.lesson) else {
+            return;
+        };
         let (participant, consents) = (subject.participant, subject.consents);
         match self.people.get_mut(&participant) {
             Some(person) => person.set_absent(false, &self.desk),
             None => {
-                self.people.insert(participant, Person::new(subject, &lesson.info, lesson.start));
+                self.people
+                    .insert(participant, Person::new(subject, &lesson.info, lesson.start));
             }
         }
         // Leaving dropped the sinks, so all that is allowed is attached anew.
@@ -160,7 +195,9 @@ impl Assembler {
     /// Attaches what is allowed, detaches what is not allowed any more, and tells what is kept from here on.
     fn apply(&mut self, participant: ParticipantId, consents: Consents, anew: bool) {
         let consents = self.desk.possible(consents);
-        let Some(person) = self.people.get_mut(&participant) else { return };
+        let Some(person) = self.people.get_mut(&participant) else {
+            return;
+        };
         let before = person.consents();
         let (had, has) = (mirrored_sources(before), mirrored_sources(consents));
         // What a track holds back from before the yes to recording must not get into the file.
@@ -170,14 +207,20 @@ impl Assembler {
             if has.contains(&source) && (anew || !had.contains(&source)) {
                 self.attachments += 1;
                 person.open_track(source, self.attachments);
-                self.desk.attach(publication, Box::new(self.sinks.sink(publication, self.attachments)));
+                self.desk.attach(
+                    publication,
+                    Box::new(self.sinks.sink(publication, self.attachments)),
+                );
             } else if !has.contains(&source) && had.contains(&source) {
                 self.desk.detach(publication);
                 person.close_track(source);
             }
         }
         person.set_consents(consents, &self.desk);
-        self.desk.report(KeptReport { participant, kept: consents });
+        self.desk.report(KeptReport {
+            participant,
+            kept: consents,
+        });
     }
 
     fn set_sending(&mut self, publication: Publication, sending: bool) {

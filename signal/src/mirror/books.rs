@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use seodang_analyzer::{CaptureEvent, CaptureRow};
 use seodang_model::{CapturePath, LessonId, RecordingPath, RoomId};
 use seodang_recorder::{
-    ChatLine, FileEntry, FileState, LessonManifest, LessonPlace, LessonSummary, ParticipantEntry, PendingFinish,
-    RecorderError, RecordingInfo, discard, finish_lesson, recover,
+    ChatLine, FileEntry, FileState, LessonManifest, LessonPlace, LessonSummary, ParticipantEntry,
+    PendingFinish, RecorderError, RecordingInfo, discard, finish_lesson, recover,
 };
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -36,7 +36,12 @@ pub(super) enum Entry {
     /// A row of captures was written.
     Captured(Box<CaptureRow>),
     /// A lesson ends.
-    Closing { lesson: LessonInfo, pending: Vec<PendingFinish>, keep_recordings: bool, closed: oneshot::Sender<()> },
+    Closing {
+        lesson: LessonInfo,
+        pending: Vec<PendingFinish>,
+        keep_recordings: bool,
+        closed: oneshot::Sender<()>,
+    },
     /// The program ends; its lessons go on after the restart.
     Stopping { pending: Vec<PendingFinish> },
 }
@@ -44,7 +49,11 @@ pub(super) enum Entry {
 impl Entry {
     pub(super) fn started(info: &RecordingInfo) -> Self {
         Self::Started {
-            key: RecordingKey { lesson: info.lesson, participant: info.participant.id, kind: info.kind },
+            key: RecordingKey {
+                lesson: info.lesson,
+                participant: info.participant.id,
+                kind: info.kind,
+            },
             path: RecordingPath {
                 room: info.place.room.clone(),
                 lesson: info.place.folder,
@@ -67,7 +76,12 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) fn new(store: Store, recordings: PathBuf, discarded_keep: Duration) -> Self {
-        Self { store, recordings, discarded_keep, rooms: BTreeMap::new() }
+        Self {
+            store,
+            recordings,
+            discarded_keep,
+            rooms: BTreeMap::new(),
+        }
     }
 
     pub(super) async fn run(mut self, mut entries: mpsc::Receiver<Entry>) {
@@ -78,11 +92,18 @@ impl Books {
                     self.rooms.insert(lesson, room);
                     Ok(())
                 }
-                Entry::Started { key, path } => {
-                    self.store.recording_started(key, &path, OffsetDateTime::now_utc()).await.map(drop)
-                }
+                Entry::Started { key, path } => self
+                    .store
+                    .recording_started(key, &path, OffsetDateTime::now_utc())
+                    .await
+                    .map(drop),
                 Entry::Captured(row) => self.enter_capture(*row).await,
-                Entry::Closing { lesson, pending, keep_recordings, closed } => {
+                Entry::Closing {
+                    lesson,
+                    pending,
+                    keep_recordings,
+                    closed,
+                } => {
                     let closing = Closing {
                         store: self.store.clone(),
                         recordings: self.recordings.clone(),
@@ -104,17 +125,29 @@ impl Books {
                 }
             };
             if let Err(error) = outcome {
-                tracing::error!(error = &error as &dyn std::error::Error, "a row about a file was not stored");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a row about a file was not stored"
+                );
             }
         }
         while finishing.join_next().await.is_some() {}
     }
 
     async fn enter_capture(&self, row: CaptureRow) -> Result<(), StoreError> {
-        let Some(room) = self.rooms.get(&row.lesson).copied() else { return Ok(()) };
-        let Ok(line) = serde_json::to_string(&row) else { return Ok(()) };
-        let path = row.path.as_deref().and_then(|path| path.parse::<CapturePath>().ok());
-        let picture = path.zip(row.sha256).map(|(path, sha256)| CapturedPicture { path, sha256 });
+        let Some(room) = self.rooms.get(&row.lesson).copied() else {
+            return Ok(());
+        };
+        let Ok(line) = serde_json::to_string(&row) else {
+            return Ok(());
+        };
+        let path = row
+            .path
+            .as_deref()
+            .and_then(|path| path.parse::<CapturePath>().ok());
+        let picture = path
+            .zip(row.sha256)
+            .map(|(path, sha256)| CapturedPicture { path, sha256 });
         let capture = NewCapture {
             id: row.capture_id,
             room,
@@ -130,7 +163,10 @@ impl Books {
 }
 
 /// Hands the analyzer's rows to the books. Ends with the analyzer.
-pub(super) fn forward_captures(events: &std::sync::mpsc::Receiver<CaptureEvent>, books: &mpsc::Sender<Entry>) {
+pub(super) fn forward_captures(
+    events: &std::sync::mpsc::Receiver<CaptureEvent>,
+    books: &mpsc::Sender<Entry>,
+) {
     for event in events {
         if books.blocking_send(Entry::Captured(Box::new(event.row))).is_err() {
             return;
@@ -203,7 +239,12 @@ impl Closing {
 
     async fn summary(&self) -> Result<LessonSummary, StoreError> {
         let lesson = self.lesson.lesson;
-        let consenting = self.store.seats(lesson).await?.into_iter().filter(|seat| seat.consents.recording);
+        let consenting = self
+            .store
+            .seats(lesson)
+            .await?
+            .into_iter()
+            .filter(|seat| seat.consents.recording);
         let participants = consenting
             .map(|seat| ParticipantEntry {
                 id: seat.participant,
@@ -215,7 +256,10 @@ impl Closing {
         let mut chat = Vec::new();
         let mut after = 0;
         loop {
-            let lines = self.store.chat_lines(Scope::Lesson(lesson), after, i64::MAX, CHAT_PAGE).await?;
+            let lines = self
+                .store
+                .chat_lines(Scope::Lesson(lesson), after, i64::MAX, CHAT_PAGE)
+                .await?;
             let Some(last) = lines.last() else { break };
             after = last.id;
             chat.extend(lines.into_iter().map(|line| ChatLine {
@@ -260,20 +304,32 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Re
         store_files(store, place, manifest).await;
     }
     for (_, error) in &report.failures {
-        tracing::error!(error = error as &dyn std::error::Error, "an unfinished lesson cannot be recovered");
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "an unfinished lesson cannot be recovered"
+        );
     }
     let whole = |manifest: &LessonManifest| manifest.state < FileState::Unfinished;
     Ok(Recovered {
         found: report.lessons.len() + report.failures.len(),
-        finished: report.lessons.iter().filter(|(_, manifest)| whole(manifest)).count(),
+        finished: report
+            .lessons
+            .iter()
+            .filter(|(_, manifest)| whole(manifest))
+            .count(),
     })
 }
 
 async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManifest) {
     let Some(lesson) = manifest.lesson else { return };
     for file in &manifest.files {
-        let Some((key, finished)) = row_of(lesson, place, file) else { continue };
-        if let Err(error) = store.recording_finished(key, &finished, OffsetDateTime::now_utc()).await {
+        let Some((key, finished)) = row_of(lesson, place, file) else {
+            continue;
+        };
+        if let Err(error) = store
+            .recording_finished(key, &finished, OffsetDateTime::now_utc())
+            .await
+        {
             tracing::error!(
                 lesson.id = %lesson,
                 participant.id = %key.participant,
@@ -285,16 +341,26 @@ async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManife
 }
 
 /// The row of a file that can be fetched; `None` for others.
-fn row_of(lesson: LessonId, place: &LessonPlace, file: &FileEntry) -> Option<(RecordingKey, FinishedRecording)> {
+fn row_of(
+    lesson: LessonId,
+    place: &LessonPlace,
+    file: &FileEntry,
+) -> Option<(RecordingKey, FinishedRecording)> {
     let state = match file.state {
         FileState::Finished => RecordingState::Finished,
         FileState::Recovered => RecordingState::Recovered,
         FileState::Truncated => RecordingState::Truncated,
         FileState::Unfinished | FileState::Damaged => return None,
     };
-    let key = RecordingKey { lesson, participant: file.participant?, kind: file.kind };
+    let key = RecordingKey {
+        lesson,
+        participant: file.participant?,
+        kind: file.kind,
+    };
     let finished = FinishedRecording {
-        path: format!("{}/{}/{}", place.room, place.folder, file.path).parse().ok()?,
+        path: format!("{}/{}/{}", place.room, place.folder, file.path)
+            .parse()
+            .ok()?,
         state,
         offset: Duration::from_millis(file.offset_ms),
         duration: Duration::from_millis(file.duration_ms),

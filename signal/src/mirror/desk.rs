@@ -48,7 +48,9 @@ impl Desk {
 
     pub(super) fn wish_keyframe(&self, participant: ParticipantId, source: Source) {
         // A full queue drops the wish; it comes again within a second.
-        let _ = self.sfu.request_keyframe(Publication { participant, source }, false);
+        let _ = self
+            .sfu
+            .request_keyframe(Publication { participant, source }, false);
     }
 
     /// Opens the next part of somebody's recording; `None` when that cannot be done, which is logged.

@@ -64,10 +64,15 @@ impl Keeping {
         commands: mpsc::Receiver<MirrorCommand>,
         reporter: mpsc::Sender<KeptReport>,
     ) -> std::io::Result<Self> {
-        let recorder = match Recorder::start(RecorderConfig { root: config.recordings.clone() }) {
+        let recorder = match Recorder::start(RecorderConfig {
+            root: config.recordings.clone(),
+        }) {
             Ok(recorder) => Some(recorder),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "nothing can be recorded");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "nothing can be recorded"
+                );
                 None
             }
         };
@@ -86,18 +91,34 @@ impl Keeping {
                     tracing::info!(found, finished, "recordings that a crash left were looked after");
                 }
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "recordings are not looked through");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "recordings are not looked through"
+                    );
                 }
             }
         });
         let (sinks, packets, overload) = SinkSource::new();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let desk = Desk { sfu, recorder, analyzer, books: entries, reporter };
+        let desk = Desk {
+            sfu,
+            recorder,
+            analyzer,
+            books: entries,
+            reporter,
+        };
         let assembler = std::thread::Builder::new()
             .name("assembler".to_owned())
             .spawn(move || Assembler::new(desk, sinks).run(commands, &packets, &stopped))?;
-        Ok(Self { stop, assembler, captures, books, recovery, overload })
+        Ok(Self {
+            stop,
+            assembler,
+            captures,
+            books,
+            recovery,
+            overload,
+        })
     }
 
     /// What the assembler could not take.
@@ -141,7 +162,13 @@ fn start_captures(
     let sfu = sfu.clone();
     let wishes = Box::new(move |participant| {
         // A refused wish is a row without a picture, no more.
-        let _ = sfu.request_keyframe(Publication { participant, source: Source::Camera }, true);
+        let _ = sfu.request_keyframe(
+            Publication {
+                participant,
+                source: Source::Camera,
+            },
+            true,
+        );
     });
     let analyzer = AnalyzerConfig {
         root: config.captures.clone(),
@@ -158,7 +185,10 @@ fn start_captures(
             Ok(Some((analyzer, handle, thread)))
         }
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "no captures can be taken");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "no captures can be taken"
+            );
             Ok(None)
         }
     }

@@ -59,7 +59,11 @@ impl Kept {
         &self.lesson
     }
 
-    pub(super) fn recording_info(&self, kind: RecordingKind, resumed_after: Option<GapReason>) -> RecordingInfo {
+    pub(super) fn recording_info(
+        &self,
+        kind: RecordingKind,
+        resumed_after: Option<GapReason>,
+    ) -> RecordingInfo {
         RecordingInfo {
             place: lesson_place(&self.lesson),
             lesson: self.lesson.lesson,
@@ -93,7 +97,10 @@ impl Kept {
 impl Person {
     pub(super) fn new(subject: Subject, lesson: &LessonInfo, start: LessonStart) -> Self {
         Self {
-            kept: Kept { subject, lesson: lesson.clone() },
+            kept: Kept {
+                subject,
+                lesson: lesson.clone(),
+            },
             start,
             consents: Consents::default(),
             absent: false,
@@ -121,7 +128,14 @@ impl Person {
             MediaKind::Video => Codec::Vp8,
             MediaKind::Audio => Codec::Opus,
         };
-        self.tracks.insert(source, Track { assembler: TrackAssembler::new(codec), attachment, wished: None });
+        self.tracks.insert(
+            source,
+            Track {
+                assembler: TrackAssembler::new(codec),
+                attachment,
+                wished: None,
+            },
+        );
     }
 
     /// Nothing of `source` is wanted any more; what was not yet whole is forgotten.
@@ -199,17 +213,27 @@ impl Person {
     /// Takes one packet or report off the queue.
     pub(super) fn handle(&mut self, item: Mirrored, desk: &Desk) {
         let source = item.publication.source;
-        let Some(track) = self.tracks.get_mut(&source).filter(|track| track.attachment == item.attachment) else {
+        let Some(track) = self
+            .tracks
+            .get_mut(&source)
+            .filter(|track| track.attachment == item.attachment)
+        else {
             return;
         };
         self.heard = self.heard.max(item.arrival);
         let mut frames = Vec::new();
         match item.content {
             Content::Packet(packet) => {
-                track.assembler.write(&self.clock, packet, item.arrival, |frame| frames.push(frame));
+                track
+                    .assembler
+                    .write(&self.clock, packet, item.arrival, |frame| frames.push(frame));
             }
             Content::Clock { ntp, rtp } => {
-                track.assembler.report(&mut self.clock, ntp, rtp, item.arrival, |frame| frames.push(frame));
+                track
+                    .assembler
+                    .report(&mut self.clock, ntp, rtp, item.arrival, |frame| {
+                        frames.push(frame)
+                    });
             }
         }
         self.deliver(source, frames, desk);
@@ -232,7 +256,9 @@ impl Person {
             let writer_wishes = writer.take_keyframe_wish();
             if let Some(track) = self.tracks.get_mut(&video)
                 && (writer_wishes || track.assembler.wants_keyframe())
-                && track.wished.is_none_or(|wished| seen.saturating_duration_since(wished) >= WISH_SPACING)
+                && track
+                    .wished
+                    .is_none_or(|wished| seen.saturating_duration_since(wished) >= WISH_SPACING)
             {
                 track.wished = Some(seen);
                 desk.wish_keyframe(self.kept.subject.participant, video);
@@ -255,7 +281,9 @@ impl Person {
     fn poll_tracks(&mut self, now: Instant, desk: &Desk) {
         let sources: Vec<Source> = self.tracks.keys().copied().collect();
         for source in sources {
-            let Some(track) = self.tracks.get_mut(&source) else { continue };
+            let Some(track) = self.tracks.get_mut(&source) else {
+                continue;
+            };
             let mut frames = Vec::new();
             track.assembler.poll(&self.clock, now, |frame| frames.push(frame));
             self.deliver(source, frames, desk);
@@ -281,7 +309,9 @@ impl Person {
         let kind = kind_of(source);
         if !self.writers.contains_key(&kind) {
             let resumed_after = self.interrupted.contains(&kind).then_some(GapReason::Consent);
-            let Some(mut writer) = desk.open(&self.kept, kind, resumed_after) else { return };
+            let Some(mut writer) = desk.open(&self.kept, kind, resumed_after) else {
+                return;
+            };
             for (other, sending) in &self.sending {
                 if kind_of(*other) == kind {
                     writer.set_sending(other.kind(), *sending, frame.at);
@@ -304,7 +334,10 @@ impl Person {
         {
             analyzer.set_camera(self.kept.participant(), self.camera());
             // Pictures are placed in the first part; a later one is laid behind it when the lesson ends.
-            let writer = self.writers.get(&RecordingKind::Camera).filter(|_| self.interrupted.is_empty());
+            let writer = self
+                .writers
+                .get(&RecordingKind::Camera)
+                .filter(|_| self.interrupted.is_empty());
             analyzer.set_media_origin(self.kept.participant(), writer.and_then(|writer| writer.offset()));
         }
     }

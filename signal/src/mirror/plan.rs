@@ -29,13 +29,19 @@ mod tests {
 
     #[test]
     fn captures_alone_never_mirror_a_voice_or_a_screen() {
-        let only_captures = Consents { recording: false, captures: true };
+        let only_captures = Consents {
+            recording: false,
+            captures: true,
+        };
         assert_eq!(mirrored_sources(only_captures), BTreeSet::from([Source::Camera]));
     }
 
     #[test]
     fn a_recording_needs_every_source() {
-        let recording = Consents { recording: true, captures: false };
+        let recording = Consents {
+            recording: true,
+            captures: false,
+        };
         assert_eq!(mirrored_sources(recording).len(), Source::ALL.len());
     }
 }

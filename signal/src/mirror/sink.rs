@@ -58,7 +58,14 @@ impl SinkSource {
     pub(super) fn new() -> (Self, Receiver<Mirrored>, Arc<Overload>) {
         let (queue, receiver) = sync_channel(QUEUE_PACKETS);
         let overload = Arc::new(Overload::default());
-        (Self { queue, overload: Arc::clone(&overload) }, receiver, overload)
+        (
+            Self {
+                queue,
+                overload: Arc::clone(&overload),
+            },
+            receiver,
+            overload,
+        )
     }
 
     /// A sink for one attachment of a publication.
@@ -86,7 +93,12 @@ pub(super) struct QueueSink {
 
 impl QueueSink {
     fn push(&self, content: Content, arrival: Instant) -> bool {
-        let item = Mirrored { publication: self.publication, attachment: self.attachment, arrival, content };
+        let item = Mirrored {
+            publication: self.publication,
+            attachment: self.attachment,
+            arrival,
+            content,
+        };
         match self.queue.try_send(item) {
             Ok(()) => true,
             // The assembler has ended: the same as a full queue for the little that may still come.
@@ -166,17 +178,42 @@ mod tests {
         receiver.recv().expect("a packet");
         sink.write(&video(9_000, false), now);
         assert_eq!(overload.audio_packets.load(Ordering::Relaxed), 1);
-        assert_eq!(receiver.try_iter().filter_map(|item| number_of(&item)).last(), Some(9_000));
+        assert_eq!(
+            receiver.try_iter().filter_map(|item| number_of(&item)).last(),
+            Some(9_000)
+        );
     }
 
     fn publication(source: Source) -> Publication {
-        Publication { participant: ParticipantId::from_bits(7), source }
+        Publication {
+            participant: ParticipantId::from_bits(7),
+            source,
+        }
     }
 
     fn video(sequence_number: u16, keyframe: bool) -> RtpPacket {
         // RFC 7741: a descriptor with S set, then a frame tag whose lowest bit is clear for a key frame.
-        let payload = Bytes::from(vec![0x10, u8::from(!keyframe), 0, 0, 0x9d, 0x01, 0x2a, 64, 0, 64, 0]);
-        RtpPacket { marker: true, payload_type: 96, sequence_number, timestamp: 0, ssrc: 1, payload }
+        let payload = Bytes::from(vec![
+            0x10,
+            u8::from(!keyframe),
+            0,
+            0,
+            0x9d,
+            0x01,
+            0x2a,
+            64,
+            0,
+            64,
+            0,
+        ]);
+        RtpPacket {
+            marker: true,
+            payload_type: 96,
+            sequence_number,
+            timestamp: 0,
+            ssrc: 1,
+            payload,
+        }
     }
 
     fn number_of(item: &Mirrored) -> Option<u16> {

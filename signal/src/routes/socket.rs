@@ -1,6 +1,5 @@
 //! The WebSocket of a class: `GET /api/v1/ws`.
 
-use seodang_model::protocol::ErrorCode;
 use warp::filters::BoxedFilter;
 use warp::http::HeaderMap;
 use warp::reply::Response;
@@ -29,9 +28,7 @@ pub(super) fn routes(app: &App) -> BoxedFilter<(Response,)> {
 fn open(ws: Ws, app: &App, headers: &HeaderMap, address: std::net::IpAddr) -> Result<Response, ApiError> {
     auth::check_origin(headers, app.config.public_url.as_deref())?;
     let hub = app.hub.clone();
-    let place = hub
-        .try_place(address)
-        .ok_or_else(|| ApiError::new(ErrorCode::SlowDown, "too many open sockets from this address"))?;
+    let place = hub.place(address)?;
     let credentials = Credentials::of(headers);
     let upgraded = ws
         .max_message_size(MOST_READ_BYTES)

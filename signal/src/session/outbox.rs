@@ -154,6 +154,23 @@ impl Queue {
             .unwrap_or(Ending::Gone)
     }
 
+    /// The next message, as its receiver would read it; `None` when the socket ends.
+    #[cfg(test)]
+    pub(crate) async fn next(&mut self) -> Option<ServerMessage> {
+        let mut ending = self.ending.clone();
+        loop {
+            let item = tokio::select! {
+                biased;
+                item = self.items.recv() => item?,
+                _ = Self::ended(&mut ending) => return None,
+            };
+            if let Outgoing::Text(text) = item {
+                self.sent(text.len());
+                return serde_json::from_str(&text).ok();
+            }
+        }
+    }
+
     /// `bytes` of text left the queue.
     pub(super) fn sent(&self, bytes: usize) {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);

@@ -1,0 +1,277 @@
+//! The hub with a real database and real media workers; the mirror is played by hand.
+
+use std::net::Ipv4Addr;
+
+use seodang_model::protocol::{Consents, ServerMessage};
+use seodang_model::{RoomKind, RoomTitle, Source};
+use seodang_sfu::{Sfu, SfuConfig};
+
+use super::*;
+use crate::mirror::{MirrorCommand, MirrorEnds};
+use crate::session::outbox::{self, Queue};
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const DEADLINE: Duration = Duration::from_secs(10);
+const RECORDING: Consents = Consents {
+    recording: true,
+    captures: false,
+};
+
+#[tokio::test]
+async fn the_mirror_hears_everything_in_order_and_its_word_is_what_everyone_is_told() {
+    let mut house = House::start().await;
+    let mut seat = house.join(RECORDING).await;
+    assert!(matches!(house.heard().await, MirrorCommand::LessonOpened(info) if !info.reopened));
+    let MirrorCommand::Joined(subject) = house.heard().await else {
+        panic!("a join")
+    };
+    assert_eq!(
+        (subject.consents, subject.storage_name.as_str()),
+        (RECORDING, "민수")
+    );
+    assert_eq!(seat.kept().await, (Consents::default(), Consents::default()));
+    let report = KeptReport {
+        participant: subject.participant,
+        kept: RECORDING,
+    };
+    house.mirror.reporter.send(report).await.expect("a hub");
+    assert_eq!(seat.kept().await, (RECORDING, RECORDING));
+
+    let publication = seodang_model::Publication {
+        participant: subject.participant,
+        source: Source::Camera,
+    };
+    seat.say(ClientMessage::Publish {
+        source: Source::Camera,
+    })
+    .await;
+    assert!(matches!(house.heard().await, MirrorCommand::Published(heard) if heard == publication));
+    seat.say(ClientMessage::Consent(Consents::default())).await;
+    let MirrorCommand::ConsentsChanged { consents, .. } = house.heard().await else {
+        panic!("a change")
+    };
+    assert_eq!(consents, Consents::default());
+    seat.say(ClientMessage::Unpublish {
+        source: Source::Camera,
+    })
+    .await;
+    assert!(matches!(house.heard().await, MirrorCommand::Unpublished(heard) if heard == publication));
+    seat.joined.disconnected(seat.socket).await;
+    assert!(matches!(house.heard().await, MirrorCommand::Away(_)));
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_lesson_ends_when_its_files_are_finished_and_nobody_joins_before() {
+    let mut house = House::start().await;
+    let mut seat = house.join(Consents::default()).await;
+    let room = house.room.clone();
+    house.hub.close_room(&room, false).await.expect("a lesson");
+    while seat.queue.next().await.is_some() {}
+    let closed = loop {
+        if let MirrorCommand::LessonClosing {
+            keep_recordings,
+            closed,
+            ..
+        } = house.heard().await
+        {
+            assert!(!keep_recordings);
+            break closed;
+        }
+    };
+    let summary = house.hub.summary(&room);
+    assert_eq!((summary.open, summary.participants), (false, 0));
+    assert!(
+        house
+            .hub
+            .report(&room)
+            .await
+            .expect("a report")
+            .expect("a lesson")
+            .ending
+    );
+    let refused = house
+        .try_join(Consents::default())
+        .await
+        .expect_err("the files are not finished");
+    assert_eq!(refused.code, ErrorCode::Unavailable);
+    assert!(
+        house
+            .hub
+            .store()
+            .open_lesson(room.id)
+            .await
+            .expect("read")
+            .is_some()
+    );
+    closed.send(()).expect("somebody waits");
+    let joined = tokio::time::timeout(DEADLINE, async {
+        loop {
+            // The row is written right behind the answer.
+            if let Ok(seat) = house.try_join(Consents::default()).await {
+                return seat;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    joined.await.expect("in time");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stays_slow_is_closed_and_may_resume() {
+    let house = House::start().await;
+    let slow = house.join(Consents::default()).await;
+    let mut quick = house.join(Consents::default()).await;
+    let text = "x".repeat(2_000);
+    let mut lost = false;
+    // The quick one reads and the slow one does not, until 256 KiB wait for it.
+    for number in 0..200 {
+        quick
+            .say(ClientMessage::Chat {
+                text: text.clone(),
+                nonce: number.to_string(),
+            })
+            .await;
+        loop {
+            match quick.queue.next().await.expect("open") {
+                ServerMessage::Chat(_) => break,
+                ServerMessage::UserUpdate { user } => {
+                    lost |= user.states.signaling == seodang_model::protocol::SignalingState::Lost;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(lost, "everybody sees that it is away");
+    drop(slow);
+    house.stop().await;
+}
+
+struct House {
+    _folder: tempfile::TempDir,
+    hub: Hub,
+    media: Sfu,
+    mirror: MirrorSide,
+    room: RoomRecord,
+}
+
+/// The ends that the mirror holds.
+struct MirrorSide {
+    commands: mpsc::Receiver<MirrorCommand>,
+    reporter: mpsc::Sender<KeptReport>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    joined: Joined,
+    socket: SocketId,
+    queue: Queue,
+}
+
+impl House {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("seodang.db"))
+            .await
+            .expect("a database");
+        let config = SfuConfig {
+            bind: HERE,
+            port: 0,
+            workers: 1,
+            candidates: vec![HERE],
+            publisher_bitrate_bps: 1_000_000,
+        };
+        let (media, sfu, sfu_events) = Sfu::start(config).expect("media workers");
+        let MirrorEnds {
+            mirror,
+            reports,
+            commands,
+            reporter,
+        } = Mirror::ends();
+        let parts = HubParts {
+            store: store.clone(),
+            sfu,
+            sfu_events,
+            mirror,
+            mirror_reports: reports,
+        };
+        let hub = Hub::start(parts, HubConfig::default()).await.expect("a hub");
+        let new = NewRoom {
+            title: RoomTitle::parse("수학").expect("a title"),
+            number: None,
+            kind: RoomKind::Meeting,
+            listed: false,
+            capacity: None,
+        };
+        let (summary, _) = hub.create_room(new).await.expect("a room");
+        let room = store
+            .room_by_number(&summary.number)
+            .await
+            .expect("read")
+            .expect("a room");
+        Self {
+            _folder: folder,
+            hub,
+            media,
+            mirror: MirrorSide { commands, reporter },
+            room,
+        }
+    }
+
+    async fn try_join(&self, consents: Consents) -> Result<Seat, ApiError> {
+        let (outbox, queue) = outbox::channel();
+        let socket = self.hub.next_socket();
+        let join = JoinRoom {
+            room: self.room.number.to_string(),
+            name: "민수".to_owned(),
+            consents,
+            resume: None,
+            person: None,
+        };
+        let joined = self
+            .hub
+            .join(join, &Credentials::default(), HERE, socket, outbox)
+            .await?;
+        Ok(Seat {
+            joined,
+            socket,
+            queue,
+        })
+    }
+
+    async fn join(&self, consents: Consents) -> Seat {
+        self.try_join(consents).await.expect("a seat")
+    }
+
+    async fn heard(&mut self) -> MirrorCommand {
+        tokio::time::timeout(DEADLINE, self.mirror.commands.recv())
+            .await
+            .expect("in time")
+            .expect("a command")
+    }
+
+    async fn stop(self) {
+        self.hub.shutdown().await;
+        self.media.shutdown();
+    }
+}
+
+impl Seat {
+    async fn say(&self, message: ClientMessage) {
+        self.joined.message(self.socket, message).await.expect("a lesson");
+    }
+
+    /// What the next `recording_state` says of oneself and of the room.
+    async fn kept(&mut self) -> (Consents, Consents) {
+        tokio::time::timeout(DEADLINE, async {
+            loop {
+                if let ServerMessage::RecordingState { you, room } = self.queue.next().await.expect("open") {
+                    return (you, room);
+                }
+            }
+        })
+        .await
+        .expect("in time")
+    }
+}
