@@ -1,5 +1,6 @@
 //! Rooms and scripted classes.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -25,8 +26,16 @@ impl TestRoom {
     /// # Errors
     /// When the server refuses.
     pub async fn create(server: &TestServer, kind: &str) -> anyhow::Result<Self> {
+        Self::create_at(server.address(), kind).await
+    }
+
+    /// The same on a server that runs as a program.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn create_at(server: SocketAddr, kind: &str) -> anyhow::Result<Self> {
         let body = json!({"title": "Sums", "name": "Ms Han", "kind": kind, "listed": true});
-        let reply = post(server.address(), "/api/v1/rooms", None, &body).await?;
+        let reply = post(server, "/api/v1/rooms", None, &body).await?;
         ensure!(
             reply.status == 201 || reply.status == 200,
             "{}: {}",
@@ -38,7 +47,7 @@ impl TestRoom {
         Ok(Self {
             number: text("/room/number").context("no number")?.to_owned(),
             host_token: Token::presented(text("/host_token").context("no host token")?),
-            server: server.url(),
+            server: format!("http://{server}"),
         })
     }
 

@@ -1,5 +1,6 @@
 //! What a lesson leaves on the disk.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,10 +27,23 @@ impl FinishedLesson {
     /// # Errors
     /// When the server refuses, or nothing is finished within the limit.
     pub async fn close(server: &TestServer, room: &TestRoom, limit: Duration) -> anyhow::Result<Self> {
+        Self::close_at(server.address(), &server.recordings(), room, limit).await
+    }
+
+    /// The same on a server that runs as a program, with the folder of its recordings.
+    ///
+    /// # Errors
+    /// As [`Self::close`].
+    pub async fn close_at(
+        server: SocketAddr,
+        recordings: &Path,
+        room: &TestRoom,
+        limit: Duration,
+    ) -> anyhow::Result<Self> {
         let asked = Instant::now();
         let path = format!("/api/v1/rooms/{}/close", room.number);
         let reply = post(
-            server.address(),
+            server,
             &path,
             Some(room.host_token.as_str()),
             &json!({"keep_recordings": true}),
@@ -41,7 +55,7 @@ impl FinishedLesson {
             reply.status,
             reply.json()
         );
-        let folder = server.recordings().join(&room.number);
+        let folder = recordings.join(&room.number);
         while asked.elapsed() < limit {
             if let Some((folder, manifest)) = newest_manifest(&folder)? {
                 return Ok(Self {

@@ -7,12 +7,14 @@ mod class;
 pub mod files;
 mod http;
 mod lesson;
+mod program;
 mod relay;
 mod server;
 
 pub use class::{Class, TestRoom, publish_camera_and_microphone};
 pub use http::{Reply, get, post, request};
 pub use lesson::{FinishedLesson, files_below};
+pub use program::Program;
 pub use relay::{LossyRelay, NetworkFaults};
 pub use server::TestServer;
 
