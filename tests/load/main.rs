@@ -2,8 +2,10 @@
 //!
 //! The participants are an independent stack (str0m) that sends ready-made packets, so that one core plays thirty
 //! of them; every packet carries its send time and its place in the frame, so loss and delay are measured exactly.
+//! `seodang-load files` plays scripted participants instead, whose media can be judged in the files it becomes.
 
 mod clip;
+mod files;
 mod participant;
 mod server;
 mod signaling;
@@ -13,12 +15,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use seodang_model::RoomKind;
 
 /// Plays a class against a fresh server and prints its cost for each forwarded packet.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// The program under test, best a release build.
     #[arg(long, default_value = "target/release/seodang")]
     server: PathBuf,
@@ -45,8 +50,18 @@ struct Arguments {
     recorded: bool,
 }
 
+/// What is measured instead.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Plays a class that is recorded and judges the files.
+    Files(files::Arguments),
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(Other::Files(arguments)) = &arguments.other {
+        return files::run(arguments);
+    }
     ensure!(arguments.publishers >= 1, "somebody has to send");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -253,7 +253,8 @@ impl Class {
             _ => {}
         }
         for event in &events {
-            self.everyone[event.token().0].receive()?;
+            let index = event.token().0;
+            self.everyone[index].receive(index, self.epoch, &mut self.tally)?;
         }
         for (index, participant) in self.everyone.iter_mut().enumerate() {
             participant.send_due(self.epoch)?;
@@ -276,7 +277,9 @@ impl Participant {
         sending.map_or(self.timeout, |at| at.min(self.timeout))
     }
 
-    fn receive(&mut self) -> anyhow::Result<()> {
+    /// Reads the socket empty. The connection holds one event at a time: what is not taken before the next datagram
+    /// goes in is gone.
+    fn receive(&mut self, index: usize, epoch: Instant, tally: &mut Option<Tally>) -> anyhow::Result<()> {
         let mut buffer = [0_u8; 2_048];
         loop {
             match self.socket.recv_from(&mut buffer) {
@@ -289,6 +292,7 @@ impl Participant {
                         contents,
                     };
                     self.rtc.handle_input(Input::Receive(Instant::now(), receive))?;
+                    self.drain(index, epoch, tally)?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),

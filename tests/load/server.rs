@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use anyhow::{Context as _, bail};
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
-    _data: tempfile::TempDir,
+    /// What the data folder lies in.
+    data: tempfile::TempDir,
 }
 
 impl Server {
@@ -29,12 +30,14 @@ impl Server {
                 "0",
                 "--media-addresses",
                 "127.0.0.1",
+                "--log",
+                "warn",
             ])
+            // A folder of its own making: the server refuses one that others may read.
             .arg("--data")
-            .arg(data.path())
+            .arg(data.path().join("data"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
         let output = child.stdout.take().context("the output is piped")?;
@@ -42,11 +45,7 @@ impl Server {
             let line = line?;
             if let Some(rest) = line.split("http://").nth(1) {
                 let address = rest.split(['/', ' ']).next().unwrap_or(rest).parse()?;
-                return Ok(Self {
-                    child,
-                    address,
-                    _data: data,
-                });
+                return Ok(Self { child, address, data });
             }
         }
         bail!("the server ended without saying where it listens")
@@ -54,6 +53,11 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its data folder, which goes with it.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.path().join("data")
     }
 
     /// Time that all threads of the server spent on a processor.

@@ -63,7 +63,7 @@ impl Seat {
         consent: bool,
         offer: Offer,
     ) -> anyhow::Result<(Self, String)> {
-        let mut request = format!("ws://{server}/api/v1/socket").into_client_request()?;
+        let mut request = format!("ws://{server}/api/v1/ws").into_client_request()?;
         request
             .headers_mut()
             .insert("origin", format!("http://{server}").parse()?);

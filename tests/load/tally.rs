@@ -73,7 +73,7 @@ pub(crate) struct Report {
 }
 
 /// The value below which `share` of the sorted values lie; 0 when there is none.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     let index = (sorted.len() as f64 * share) as usize;
     sorted
         .get(index.min(sorted.len().saturating_sub(1)))
