@@ -80,7 +80,7 @@ settings! {
     tls_key: Option<PathBuf> = None;
     /// Serves plain HTTP beyond loopback. Browsers then give no camera; meant for a TLS proxy in front.
     insecure_http: bool = false;
-    /// Address under which browsers reach the server, such as https://class.example.org; default: as listened on.
+    /// Address under which browsers reach the server, such as `https://class.example.org`; default: as listened on.
     public_url: Option<String> = None;
     /// Address on which media arrives (UDP).
     media_bind: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

@@ -6,12 +6,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError, LogFormat};
 
+/// The libraries below the media say warnings about every handshake, some with addresses of participants.
+const QUIETER: &str = "rtc=error,rtc_dtls=error,rtc_ice=error,rtc_interceptor=error,webrtc=error";
+
 /// Starts logging for the whole process; a second call keeps the first one's settings.
 ///
 /// # Errors
 /// When the filter is malformed.
 pub fn start(config: &Config) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|error| ConfigError::Value {
+    let filter = EnvFilter::try_new(format!("{QUIETER},{}", config.log)).map_err(|error| ConfigError::Value {
         key: "log".to_owned(),
         reason: format!("is no filter: {error}"),
     })?;
