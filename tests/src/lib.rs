@@ -6,11 +6,13 @@
 mod class;
 pub mod files;
 mod http;
+mod kept;
 mod relay;
 mod server;
 
 pub use class::{Class, TestRoom, publish_camera_and_microphone};
 pub use http::{Reply, get, post, request};
+pub use kept::{KeptLesson, send_on, until};
 pub use relay::{LossyRelay, NetworkFaults};
 pub use server::TestServer;
 
