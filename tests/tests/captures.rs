@@ -1,5 +1,6 @@
 //! Captures of whole lessons: rows, pictures and recordings tell the same story.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -267,15 +268,15 @@ fn read_along(folder: &Path, stop: &AtomicBool) -> Result<BTreeMap<PathBuf, Vec<
             assert!(root.join(path).exists(), "a row came before its picture {path}");
         }
         for path in pictures_in(folder).unwrap_or_default() {
-            if !read.contains_key(&path) {
-                let data = std::fs::read(&path)?;
+            if let Entry::Vacant(unread) = read.entry(path) {
+                let data = std::fs::read(unread.key())?;
                 let decoded = image::load_from_memory_with_format(&data, image::ImageFormat::Jpeg);
                 assert!(
                     decoded.is_ok() && data.ends_with(&[0xff, 0xd9]),
                     "half a picture: {}",
-                    path.display()
+                    unread.key().display()
                 );
-                read.insert(path, data);
+                unread.insert(data);
             }
         }
         if last_look {
