@@ -73,6 +73,16 @@ impl Group {
         self.place.recording(&self.name, self.kind, part)
     }
 
+    /// Every note there can be when the recording is settled: joining parts writes that of the first one, whether or
+    /// not it was there before.
+    fn note_paths(&self, folder: &Path) -> Vec<PathBuf> {
+        let parts: BTreeSet<u32> = self.notes.iter().copied().chain([1]).collect();
+        parts
+            .into_iter()
+            .map(|part| note_path(folder, &self.part(part)))
+            .collect()
+    }
+
     fn final_path(&self) -> RecordingPath {
         RecordingPath {
             unfinished: false,
@@ -104,21 +114,11 @@ pub(crate) fn settle(
     match outcome {
         Ok(Some(entry)) => {
             if entry.state != FileState::Unfinished {
-                spent_notes = group
-                    .notes
-                    .iter()
-                    .map(|part| note_path(folder, &group.part(*part)))
-                    .collect();
+                spent_notes = group.note_paths(folder);
             }
             entries.insert(0, entry);
         }
-        Ok(None) => {
-            spent_notes = group
-                .notes
-                .iter()
-                .map(|part| note_path(folder, &group.part(*part)))
-                .collect()
-        }
+        Ok(None) => spent_notes = group.note_paths(folder),
         Err(error) => {
             let id = participant
                 .as_ref()

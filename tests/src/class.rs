@@ -8,7 +8,7 @@ use seodang_fixtures::{JoinOptions, ScriptedParticipant};
 use seodang_model::{Source, Token};
 use serde_json::json;
 
-use crate::{PATIENCE, TestServer, post};
+use crate::{PATIENCE, TestServer, get, post, until};
 
 /// A room that was created over HTTP.
 #[derive(Clone, Debug)]
@@ -49,6 +49,25 @@ impl TestRoom {
             host_token: Token::presented(text("/host_token").context("no host token")?),
             server: format!("http://{server}"),
         })
+    }
+
+    /// Ends the lesson over HTTP, keeping its files, and waits until they are finished.
+    ///
+    /// # Errors
+    /// When the server refuses, or the files are not finished within [`PATIENCE`].
+    pub async fn close(&self, server: &TestServer) -> anyhow::Result<()> {
+        let (bearer, path) = (
+            Some(self.host_token.as_str()),
+            format!("/api/v1/rooms/{}", self.number),
+        );
+        let body = json!({"keep_recordings": true});
+        let reply = post(server.address(), &format!("{path}/close"), bearer, &body).await?;
+        ensure!(reply.status == 202, "{}: {}", reply.status, reply.json());
+        until("finished files", async || {
+            let state = get(server.address(), &format!("{path}/state"), bearer).await?;
+            Ok((state.status == 200 && state.json()["lesson"].is_null()).then_some(()))
+        })
+        .await
     }
 
     /// Options of a student; number and name go together.

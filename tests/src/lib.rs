@@ -6,6 +6,7 @@
 mod class;
 pub mod files;
 mod http;
+mod kept;
 mod lesson;
 mod program;
 mod relay;
@@ -13,6 +14,7 @@ mod server;
 
 pub use class::{Class, TestRoom, publish_camera_and_microphone};
 pub use http::{Reply, get, post, request};
+pub use kept::{KeptLesson, send_on, until};
 pub use lesson::{FinishedLesson, files_below};
 pub use program::Program;
 pub use relay::{LossyRelay, NetworkFaults};
