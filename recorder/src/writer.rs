@@ -212,6 +212,12 @@ impl RecordingWriter {
         self.origin.or(self.earliest.map(|(at, _)| at))
     }
 
+    /// Whether an earlier part comes before it: then times in this file are not those of the joined one.
+    #[must_use]
+    pub const fn is_further_part(&self) -> bool {
+        self.note.resumed_after.is_some()
+    }
+
     /// How the recording stands; asks the system for the file's size.
     #[must_use]
     pub fn status(&self) -> RecordingStatus {

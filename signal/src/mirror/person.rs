@@ -337,7 +337,7 @@ impl Person {
             let writer = self
                 .writers
                 .get(&RecordingKind::Camera)
-                .filter(|_| self.interrupted.is_empty());
+                .filter(|writer| !writer.is_further_part());
             analyzer.set_media_origin(self.kept.participant(), writer.and_then(|writer| writer.offset()));
         }
     }
