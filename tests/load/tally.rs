@@ -11,9 +11,9 @@ use crate::clip::Record;
 pub(crate) struct Tally {
     /// RTP packets received by all participants.
     pub(crate) packets: u64,
-    /// Video frames of which at least one packet came.
+    /// Pictures and packets of sound of which at least one packet came.
     pub(crate) frames_seen: u64,
-    /// Video frames of which every packet came.
+    /// Pictures and packets of sound of which every packet came.
     pub(crate) frames_complete: u64,
     /// Delay from sending to receiving, in milliseconds.
     pub(crate) delay_p50_ms: f64,
