@@ -14,10 +14,11 @@ const QUIETER: &str = "rtc=error,rtc_dtls=error,rtc_ice=error,rtc_interceptor=er
 /// # Errors
 /// When the filter is malformed.
 pub fn start(config: &Config) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(format!("{QUIETER},{}", config.log)).map_err(|error| ConfigError::Value {
-        key: "log".to_owned(),
-        reason: format!("is no filter: {error}"),
-    })?;
+    let filter =
+        EnvFilter::try_new(format!("{QUIETER},{}", config.log)).map_err(|error| ConfigError::Value {
+            key: "log".to_owned(),
+            reason: format!("is no filter: {error}"),
+        })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
