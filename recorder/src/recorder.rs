@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -81,9 +82,21 @@ impl Recorder {
                 }
                 .file_name(),
             );
-            if fs::symlink_metadata(finished).is_err() {
+            if fs::symlink_metadata(&finished).is_err() {
                 match reserve(&folder.join(path.file_name())) {
-                    Ok(file) => break file,
+                    Ok(file) => {
+                        file.try_lock()
+                            .map_err(|error| RecorderError::disk("locking a recording")(error.into()))?;
+                        // A recovery beside us may have finished the earlier part of this number between the two
+                        // looks, or taken our empty file for a leftover before it was locked.
+                        let is_ours = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+                        if is_ours && fs::symlink_metadata(&finished).is_err() {
+                            break file;
+                        }
+                        if is_ours {
+                            let _ = fs::remove_file(folder.join(path.file_name()));
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) => return Err(RecorderError::disk("making a recording")(error)),
                 }
@@ -106,10 +119,8 @@ impl Recorder {
             dropped_audio_packets: 0,
             joined: false,
         };
-        let started = file
-            .try_lock()
-            .map_err(|error| RecorderError::disk("locking a recording")(error.into()))
-            .and_then(|()| note.write_soon(&folder, &path))
+        let started = note
+            .write_soon(&folder, &path)
             .and_then(|()| Pipeline::start(&file));
         let pipeline = match started {
             Ok(pipeline) => pipeline,

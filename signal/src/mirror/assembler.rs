@@ -1,6 +1,7 @@
 //! The assembler thread: takes commands and packets, hands frames to recorder and analyzer.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -78,8 +79,9 @@ impl Assembler {
                 ticked = Instant::now();
                 // With packets waiting, time is what the socket saw last: a busy machine must not look like loss.
                 let now = seen.unwrap_or(ticked);
-                for person in self.people.values_mut() {
-                    person.tick(now, &self.desk);
+                let everybody: Vec<ParticipantId> = self.people.keys().copied().collect();
+                for participant in everybody {
+                    self.contained(participant, |person, desk| person.tick(now, desk));
                 }
             }
             if stopping {
@@ -101,9 +103,29 @@ impl Assembler {
     }
 
     fn handle_packet(&mut self, item: Mirrored) {
-        if let Some(person) = self.people.get_mut(&item.publication.participant) {
-            person.handle(item, &self.desk);
+        self.contained(item.publication.participant, |person, desk| {
+            person.handle(item, desk)
+        });
+    }
+
+    /// Runs what concerns one participant; a panic in it ends the keeping of that participant alone, and says so.
+    fn contained(&mut self, participant: ParticipantId, act: impl FnOnce(&mut Person, &Desk)) {
+        let Some(person) = self.people.get_mut(&participant) else {
+            return;
+        };
+        if catch_unwind(AssertUnwindSafe(|| act(person, &self.desk))).is_ok() {
+            return;
         }
+        tracing::error!(participant.id = %participant, "a panic ended a recording; this is a bug");
+        for source in Source::ALL {
+            self.desk.detach(Publication { participant, source });
+        }
+        // Dropping its writers ends its files as they are.
+        self.people.remove(&participant);
+        self.desk.report(KeptReport {
+            participant,
+            kept: Consents::default(),
+        });
     }
 
     fn handle_command(&mut self, command: MirrorCommand, packets: &Receiver<Mirrored>) {

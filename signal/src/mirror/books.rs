@@ -187,6 +187,10 @@ impl Closing {
     async fn run(self, pending: Vec<PendingFinish>) {
         let lesson = self.lesson.lesson;
         let started = Instant::now();
+        if !self.keep_recordings {
+            // First of all: whatever goes wrong below, nobody sees the files any more, and they will be erased.
+            self.hide().await;
+        }
         if let Err(error) = self.store.recordings_finishing(lesson).await {
             tracing::error!(lesson.id = %lesson, error = &error as &dyn std::error::Error, "a lesson's rows");
         }
@@ -219,17 +223,19 @@ impl Closing {
             Err(_) => tracing::error!(lesson.id = %lesson, "finishing recordings ended with a fault"),
         }
         if !self.keep_recordings {
-            self.discard().await;
+            self.put_aside().await;
         }
     }
 
-    /// The row comes first: from then on nobody sees the files, wherever they are.
-    async fn discard(&self) {
+    async fn hide(&self) {
         let (lesson, now) = (self.lesson.lesson, OffsetDateTime::now_utc());
         if let Err(error) = self.store.discard_lesson(lesson, now, self.discarded_keep).await {
-            tracing::error!(lesson.id = %lesson, error = &error as &dyn std::error::Error, "a lesson is not put aside");
-            return;
+            tracing::error!(lesson.id = %lesson, error = &error as &dyn std::error::Error, "a lesson is not hidden");
         }
+    }
+
+    async fn put_aside(&self) {
+        let (lesson, now) = (self.lesson.lesson, OffsetDateTime::now_utc());
         let (root, place) = (self.recordings.clone(), lesson_place(&self.lesson));
         let moved = tokio::task::spawn_blocking(move || discard(&root, &place, now)).await;
         if !matches!(moved, Ok(Ok(()))) {
@@ -239,13 +245,16 @@ impl Closing {
 
     async fn summary(&self) -> Result<LessonSummary, StoreError> {
         let lesson = self.lesson.lesson;
-        let consenting = self
-            .store
-            .seats(lesson)
-            .await?
-            .into_iter()
-            .filter(|seat| seat.consents.recording);
+        let mut agreed = BTreeMap::new();
+        let mut consenting = Vec::new();
+        for seat in self.store.seats(lesson).await? {
+            if let Some(since) = self.store.recording_agreed_since(seat.participant).await? {
+                agreed.insert(seat.participant, since);
+                consenting.push(seat);
+            }
+        }
         let participants = consenting
+            .into_iter()
             .map(|seat| ParticipantEntry {
                 id: seat.participant,
                 name: seat.storage_name,
@@ -262,7 +271,13 @@ impl Closing {
                 .await?;
             let Some(last) = lines.last() else { break };
             after = last.id;
-            chat.extend(lines.into_iter().map(|line| ChatLine {
+            // Nothing that was written before the yes, or under a no, gets beside the files.
+            let said = lines.into_iter().filter(|line| {
+                agreed
+                    .get(&line.participant)
+                    .is_some_and(|since| *since <= line.sent_at)
+            });
+            chat.extend(said.map(|line| ChatLine {
                 at: Duration::try_from(line.sent_at - self.lesson.started_at).unwrap_or_default(),
                 sent_at: line.sent_at,
                 participant: line.participant,
@@ -298,10 +313,23 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Re
     let report = tokio::task::spawn_blocking(move || recover(&recordings, &[])).await;
     let report = match report {
         Ok(report) => report?,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => {
+            tracing::error!(%error, "looking through the recordings ended with a fault");
+            return Ok(Recovered {
+                found: 1,
+                finished: 0,
+            });
+        }
     };
     for (place, manifest) in &report.lessons {
-        store_files(store, place, manifest).await;
+        // A lesson that goes on is being recorded again: its files can be fetched when it has ended.
+        let goes_on = match manifest.lesson {
+            Some(lesson) => store.lesson_goes_on(lesson).await.unwrap_or(true),
+            None => false,
+        };
+        if !goes_on {
+            store_files(store, place, manifest).await;
+        }
     }
     for (_, error) in &report.failures {
         tracing::error!(

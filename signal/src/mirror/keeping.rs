@@ -23,6 +23,9 @@ use crate::store::Store;
 /// How long the last pictures of a program that ends are waited for.
 const CAPTURES_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long the last rows of a program that ends are waited for.
+const BOOKS_WITHIN: Duration = Duration::from_secs(6);
+
 /// Where and how a class is kept.
 #[derive(Clone, Debug)]
 pub struct KeepingConfig {
@@ -143,9 +146,12 @@ impl Keeping {
         if !matches!(threads.await, Ok(true)) {
             tracing::error!("not everything that was to be kept is on the disk; the next start mends it");
         }
-        // The last entries came from those threads.
-        let _ = self.books.await;
-        let _ = self.recovery.await;
+        // Recovery can be interrupted anywhere; the next start goes on with it.
+        self.recovery.abort();
+        // The last entries came from those threads; one that hangs must not hold the program.
+        if tokio::time::timeout(BOOKS_WITHIN, self.books).await.is_err() {
+            tracing::error!("not every row about a file is stored; the next start mends it");
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use super::{LessonInfo, Subject, consent_number, lesson_place};
 
 /// Key frames asked for by the recorder are spaced at least this far; the SFU limits them once more.
 const WISH_SPACING: Duration = Duration::from_secs(1);
+/// A recording that cannot be opened is tried again after this; a full disk must not keep the others waiting.
+const OPEN_SPACING: Duration = Duration::from_secs(5);
 /// A participant whose WebSocket is lost counts as away once its media is silent for this long as well.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -27,6 +29,10 @@ pub(super) struct Person {
     absent: bool,
     /// Told to recorder and analyzer.
     away: bool,
+    /// The seat is free.
+    left: bool,
+    /// When opening a recording that could not be opened is tried again.
+    retry_at: BTreeMap<RecordingKind, Instant>,
     heard: Instant,
     clock: ParticipantClock,
     tracks: BTreeMap<Source, Track>,
@@ -105,6 +111,8 @@ impl Person {
             consents: Consents::default(),
             absent: false,
             away: false,
+            left: false,
+            retry_at: BTreeMap::new(),
             heard: Instant::now(),
             clock: ParticipantClock::new(start),
             tracks: BTreeMap::new(),
@@ -180,13 +188,14 @@ impl Person {
     pub(super) fn set_absent(&mut self, absent: bool, desk: &Desk) {
         self.absent = absent;
         if !absent {
+            self.left = false;
             self.set_away(false, desk);
         }
     }
 
     /// The seat is free; nothing is sent any more.
     pub(super) fn leave(&mut self, desk: &Desk) {
-        self.absent = true;
+        (self.absent, self.left) = (true, true);
         self.sending.clear();
         self.set_away(true, desk);
         if self.consents.captures
@@ -221,6 +230,7 @@ impl Person {
             return;
         };
         self.heard = self.heard.max(item.arrival);
+        let back = self.away && !self.left;
         let mut frames = Vec::new();
         match item.content {
             Content::Packet(packet) => {
@@ -235,6 +245,10 @@ impl Person {
                         frames.push(frame)
                     });
             }
+        }
+        if back {
+            // The media came back before the WebSocket did.
+            self.set_away(false, desk);
         }
         self.deliver(source, frames, desk);
     }
@@ -309,7 +323,11 @@ impl Person {
         let kind = kind_of(source);
         if !self.writers.contains_key(&kind) {
             let resumed_after = self.interrupted.contains(&kind).then_some(GapReason::Consent);
+            if self.retry_at.get(&kind).is_some_and(|at| Instant::now() < *at) {
+                return;
+            }
             let Some(mut writer) = desk.open(&self.kept, kind, resumed_after) else {
+                self.retry_at.insert(kind, Instant::now() + OPEN_SPACING);
                 return;
             };
             for (other, sending) in &self.sending {

@@ -5,7 +5,7 @@ use seodang_model::{ParticipantId, PersonId, RoomId};
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
-use super::{Store, StoreError, to_ms};
+use super::{Store, StoreError, from_ms, to_ms};
 use crate::consent::TEXT_VERSION;
 
 /// Whose answer it is, where and when.
@@ -61,6 +61,33 @@ impl Store {
             }
         }
         Ok(consents)
+    }
+
+    /// Since when a participant has agreed to recording without a break; `None` if the newest answer is a no.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn recording_agreed_since(
+        &self,
+        participant: ParticipantId,
+    ) -> Result<Option<OffsetDateTime>, StoreError> {
+        let id = participant.to_string();
+        let rows = sqlx::query!(
+            r#"SELECT answer AS "answer: bool", given_at FROM consents
+               WHERE participant_id = ? AND purpose = 'recording' ORDER BY id"#,
+            id,
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        let mut since = None;
+        for row in rows {
+            since = match (row.answer, since) {
+                (true, None) => Some(from_ms(row.given_at, "consents.given_at")?),
+                (true, since) => since,
+                (false, _) => None,
+            };
+        }
+        Ok(since)
     }
 }
 

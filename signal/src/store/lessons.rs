@@ -114,6 +114,21 @@ impl Store {
         }))
     }
 
+    /// Whether a lesson has not ended, nor begun to.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn lesson_goes_on(&self, lesson: LessonId) -> Result<bool, StoreError> {
+        let lesson = lesson.to_string();
+        let count = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!: i64" FROM lessons WHERE id = ? AND end_reason IS NULL"#,
+            lesson,
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(count > 0)
+    }
+
     /// Notes that a lesson is to end, so that a crash while its files are finished does not forget it.
     ///
     /// # Errors

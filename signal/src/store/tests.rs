@@ -120,6 +120,20 @@ async fn a_seat_is_found_by_its_token_with_the_newest_answers() {
         .expect("read")
         .expect("found");
     assert_eq!(found.consents, no);
+    let since = place.store.recording_agreed_since(found.participant).await;
+    assert_eq!(since.expect("read"), None, "an earlier yes does not count");
+    let later = START + time::Duration::minutes(5);
+    place
+        .store
+        .add_consents(person, place.room.id, found.participant, BOTH, later)
+        .await
+        .expect("write");
+    let since = place.store.recording_agreed_since(found.participant).await;
+    assert_eq!(
+        since.expect("read"),
+        Some(later),
+        "what came before was said under a no"
+    );
     let other = place
         .store
         .seat_by_resume_token(place.lesson.id, Token::random().hash())
