@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, ConfigError, LogFormat};
 
 /// The libraries below the media say warnings about every handshake, some with addresses of participants.
-const QUIETER: &str = "rtc=error,rtc_dtls=error,rtc_ice=error,rtc_interceptor=error,webrtc=error";
+const QUIETER: &str = "rtc=off,rtc_dtls=off,rtc_ice=off,rtc_interceptor=off,webrtc=off";
 
 /// Starts logging for the whole process; a second call keeps the first one's settings.
 ///
