@@ -386,3 +386,6 @@ fn kind_of(source: Source) -> RecordingKind {
         Source::Screen | Source::ScreenAudio => RecordingKind::Screen,
     }
 }
+
+#[cfg(test)]
+mod tests;
