@@ -9,7 +9,6 @@ use std::thread;
 
 use seodang_model::{LessonId, ParticipantId, RecordingKind, RecordingPath, StorageName};
 use time::OffsetDateTime;
-use tracing::error;
 
 use crate::RecorderError;
 use crate::chat::{ChatLine, render};
@@ -53,7 +52,7 @@ pub fn finish_lesson(root: &Path, summary: &LessonSummary) -> Result<LessonManif
     make_folder(&root.join(summary.place.room.as_str()))?;
     make_folder(&folder)?;
     let lesson = OpenLesson::lock(root, &summary.place)?;
-    let settled = lesson.settle(summary.started_at);
+    let settled = lesson.settle(summary.started_at)?;
     let manifest = lesson.write_manifest(settled, |files, recorded| {
         let known: BTreeSet<_> = recorded.iter().map(|participant| participant.id).collect();
         let others = summary
@@ -125,17 +124,11 @@ impl OpenLesson {
     }
 
     /// Brings every recording as far as it can be brought, several at a time.
-    pub(crate) fn settle(&self, started_at: OffsetDateTime) -> Vec<Settled> {
-        let groups = match self.groups() {
-            Ok(groups) => groups,
-            Err(error) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "a lesson's folder cannot be read"
-                );
-                return Vec::new();
-            }
-        };
+    ///
+    /// # Errors
+    /// When the folder cannot be read: a manifest without its files would be a lie.
+    pub(crate) fn settle(&self, started_at: OffsetDateTime) -> Result<Vec<Settled>, RecorderError> {
+        let groups = self.groups()?;
         let threads = thread::available_parallelism()
             .map_or(1, usize::from)
             .min(groups.len());
@@ -153,7 +146,7 @@ impl OpenLesson {
             }
         };
         thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        settled.into_inner().unwrap_or_else(PoisonError::into_inner)
+        Ok(settled.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes the manifest that `build` makes of the files and the people recorded in them; only then the notes,

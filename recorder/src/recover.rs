@@ -64,7 +64,7 @@ pub fn recover_lesson(root: &Path, place: &LessonPlace) -> Result<LessonManifest
     let started_at = known.as_ref().map(|note| note.lesson_started_at);
     let started_at = started_at.or(earlier.as_ref().map(|earlier| earlier.started_at));
     let started_at = started_at.unwrap_or_else(|| folder_time(place));
-    let settled = lesson.settle(started_at);
+    let settled = lesson.settle(started_at)?;
     lesson.write_manifest(settled, |files, recorded| {
         let last = files
             .iter()

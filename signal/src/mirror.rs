@@ -59,7 +59,7 @@ pub enum MirrorCommand {
         lesson: LessonId,
         /// Whether the files are kept; otherwise they are put aside to be erased.
         keep_recordings: bool,
-        /// Answered when the files are finished, or given up; dropping it counts as an answer.
+        /// Answered when the files are finished and have their rows; dropped when they could not be.
         closed: oneshot::Sender<()>,
     },
 }
@@ -115,6 +115,11 @@ pub struct KeptReport {
     pub kept: Consents,
 }
 
+/// The files of a lesson could not be finished; closing it again finishes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the files of a lesson are not finished")]
+pub struct NotFinished;
+
 /// Sends commands to the mirror. Cloning is cheap; when the last one is dropped the mirror's commands end.
 #[derive(Clone, Debug)]
 pub struct Mirror {
@@ -156,7 +161,10 @@ impl Mirror {
     }
 
     /// Ends a lesson's files and waits until they are finished.
-    pub async fn close_lesson(&self, lesson: LessonId, keep_recordings: bool) {
+    ///
+    /// # Errors
+    /// When they could not be finished, or there is no mirror to finish them: the lesson must be closed again.
+    pub async fn close_lesson(&self, lesson: LessonId, keep_recordings: bool) -> Result<(), NotFinished> {
         let (closed, finished) = oneshot::channel();
         self.tell(MirrorCommand::LessonClosing {
             lesson,
@@ -164,8 +172,7 @@ impl Mirror {
             closed,
         })
         .await;
-        // A dropped sender is a mirror that is gone: there is nothing to wait for.
-        let _ = finished.await;
+        finished.await.map_err(|_| NotFinished)
     }
 }
 

@@ -119,6 +119,36 @@ async fn a_lesson_ends_when_its_files_are_finished_and_nobody_joins_before() {
 }
 
 #[tokio::test]
+async fn a_lesson_whose_files_are_not_finished_is_closed_again_by_the_next_join() {
+    let mut house = House::start().await;
+    let _seat = house.join(Consents::default()).await;
+    let room = house.room.clone();
+    house.hub.close_room(&room, true).await.expect("a lesson");
+    drop(house.closing().await);
+    let running = house.hub.shared.running(room.id);
+    if let Some(lesson) = running {
+        tokio::time::timeout(DEADLINE, lesson.commands.closed())
+            .await
+            .expect("the task ends");
+    }
+    let open = house.hub.store().open_lesson(room.id).await.expect("read");
+    assert!(
+        open.is_some_and(|lesson| lesson.ending.is_some()),
+        "it is still ending"
+    );
+    let refused = house.try_join(Consents::default()).await.expect_err("not yet");
+    assert_eq!(refused.code, ErrorCode::Unavailable);
+    house.closing().await.send(()).expect("somebody waits");
+    let joined = tokio::time::timeout(DEADLINE, async {
+        while house.try_join(Consents::default()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    });
+    joined.await.expect("in time");
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn a_reader_that_stays_slow_is_closed_and_may_resume() {
     let house = House::start().await;
     let slow = house.join(Consents::default()).await;
@@ -249,6 +279,15 @@ impl House {
             .await
             .expect("in time")
             .expect("a command")
+    }
+
+    /// The answer that the next end of a lesson waits for.
+    async fn closing(&mut self) -> oneshot::Sender<()> {
+        loop {
+            if let MirrorCommand::LessonClosing { closed, .. } = self.heard().await {
+                return closed;
+            }
+        }
     }
 
     async fn stop(self) {

@@ -113,9 +113,10 @@ impl Books {
                     };
                     // Lessons end side by side; the books of the others go on.
                     finishing.spawn(async move {
-                        closing.run(pending).await;
-                        // Whoever waits may have given up.
-                        let _ = closed.send(());
+                        if closing.run(pending).await {
+                            // Whoever waits may have given up.
+                            let _ = closed.send(());
+                        }
                     });
                     Ok(())
                 }
@@ -184,12 +185,14 @@ struct Closing {
 }
 
 impl Closing {
-    async fn run(self, pending: Vec<PendingFinish>) {
+    /// Whether the files are finished and have their rows. If not, the lesson is to be closed again.
+    async fn run(self, pending: Vec<PendingFinish>) -> bool {
         let lesson = self.lesson.lesson;
         let started = Instant::now();
+        let mut whole = true;
         if !self.keep_recordings {
             // First of all: whatever goes wrong below, nobody sees the files any more, and they will be erased.
-            self.hide().await;
+            whole = self.hide().await;
         }
         if let Err(error) = self.store.recordings_finishing(lesson).await {
             tracing::error!(lesson.id = %lesson, error = &error as &dyn std::error::Error, "a lesson's rows");
@@ -203,7 +206,7 @@ impl Closing {
                     error = &error as &dyn std::error::Error,
                     "the database does not say who was there; the files are finished at the next start"
                 );
-                return;
+                return false;
             }
         };
         let root = self.recordings.clone();
@@ -211,27 +214,36 @@ impl Closing {
         match finished {
             Ok(Ok(manifest)) => {
                 let files = manifest.files.len();
-                store_files(&self.store, &lesson_place(&self.lesson), &manifest).await;
+                whole &= store_files(&self.store, &lesson_place(&self.lesson), &manifest).await;
                 let duration_ms = started.elapsed().as_millis() as u64;
                 tracing::info!(lesson.id = %lesson, files, duration_ms, "recordings finished");
             }
-            Ok(Err(error)) => tracing::error!(
-                lesson.id = %lesson,
-                error = &error as &dyn std::error::Error,
-                "recordings are not finished; the next start tries again"
-            ),
-            Err(_) => tracing::error!(lesson.id = %lesson, "finishing recordings ended with a fault"),
+            Ok(Err(error)) => {
+                whole = false;
+                tracing::error!(
+                    lesson.id = %lesson,
+                    error = &error as &dyn std::error::Error,
+                    "recordings are not finished; the next start tries again"
+                );
+            }
+            Err(_) => {
+                whole = false;
+                tracing::error!(lesson.id = %lesson, "finishing recordings ended with a fault");
+            }
         }
         if !self.keep_recordings {
             self.put_aside().await;
         }
+        whole
     }
 
-    async fn hide(&self) {
+    async fn hide(&self) -> bool {
         let (lesson, now) = (self.lesson.lesson, OffsetDateTime::now_utc());
-        if let Err(error) = self.store.discard_lesson(lesson, now, self.discarded_keep).await {
-            tracing::error!(lesson.id = %lesson, error = &error as &dyn std::error::Error, "a lesson is not hidden");
+        let hidden = self.store.discard_lesson(lesson, now, self.discarded_keep).await;
+        if let Err(error) = &hidden {
+            tracing::error!(lesson.id = %lesson, error = error as &dyn std::error::Error, "a lesson is not hidden");
         }
+        hidden.is_ok()
     }
 
     async fn put_aside(&self) {
@@ -348,8 +360,12 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Re
     })
 }
 
-async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManifest) {
-    let Some(lesson) = manifest.lesson else { return };
+/// Makes finished files fetchable; whether every one has its row.
+async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManifest) -> bool {
+    let Some(lesson) = manifest.lesson else {
+        return true;
+    };
+    let mut whole = true;
     for file in &manifest.files {
         let Some((key, finished)) = row_of(lesson, place, file) else {
             continue;
@@ -358,6 +374,7 @@ async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManife
             .recording_finished(key, &finished, OffsetDateTime::now_utc())
             .await
         {
+            whole = false;
             tracing::error!(
                 lesson.id = %lesson,
                 participant.id = %key.participant,
@@ -366,6 +383,7 @@ async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManife
             );
         }
     }
+    whole
 }
 
 /// The row of a file that can be fetched; `None` for others.
@@ -412,3 +430,6 @@ async fn wait_for(pending: Vec<PendingFinish>) {
         tracing::error!("waiting for recordings ended with a fault");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,16 +51,19 @@ impl LessonTask {
                 tracing::warn!(lesson.id = %lesson, %error, "the media worker did not close the room");
             }
             let files = shared.mirror.close_lesson(lesson, end.keep_recordings);
-            if timeout(shared.config.finish_within, files).await.is_err() {
-                tracing::error!(lesson.id = %lesson, "the lesson's files are not finished yet");
+            if !matches!(timeout(shared.config.finish_within, files).await, Ok(Ok(()))) {
+                // The row says that it is ending: the next join, or the next start, finishes it.
+                tracing::error!(lesson.id = %lesson, "the lesson's files are not finished; it stays open");
+                return;
             }
             if let Err(error) = shared.store.end_lesson(lesson, OffsetDateTime::now_utc()).await {
-                // The row says that it is ending: the next join, or the next start, finishes it.
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the lesson's end was not stored"
                 );
+                return;
             }
+            tracing::info!(lesson.id = %lesson, "lesson ended");
         });
         loop {
             tokio::select! {
@@ -68,7 +71,6 @@ impl LessonTask {
                 Some(command) = self.commands.recv() => refuse(command, &report),
             }
         }
-        tracing::info!(lesson.id = %lesson, "lesson ended");
     }
 }
 
