@@ -1,6 +1,7 @@
 //! The seam between a class and its files: what the hub tells the mirror, and what the mirror tells back.
 //!
-//! The hub calls [`Mirror`] after the database has committed, never before. Commands arrive in the order in which
+//! The hub calls [`Mirror`] after the database has committed, never before; only what ends the keeping of somebody
+//! comes at once. Commands arrive in the order in which
 //! things happened in a lesson; none is dropped, because a lost one could be a withdrawn consent.
 
 mod assembler;
@@ -14,6 +15,8 @@ mod sink;
 pub use books::{Recovered, recover_recordings};
 pub use keeping::{Keeping, KeepingConfig};
 pub(crate) use sink::Overload;
+
+use std::collections::BTreeSet;
 
 use seodang_model::protocol::Consents;
 use seodang_model::{
@@ -43,6 +46,14 @@ pub enum MirrorCommand {
         /// The newest answers.
         consents: Consents,
     },
+    /// Somebody took an answer back, and the row may still be on its way: nothing that is refused is kept any longer.
+    /// Never begins anything.
+    Withdrawn {
+        /// Whose.
+        participant: ParticipantId,
+        /// What is not refused.
+        still: Consents,
+    },
     /// A source is being sent from now on.
     Published(Publication),
     /// A source is not sent any more ("camera off"), or may not be.
@@ -59,6 +70,8 @@ pub enum MirrorCommand {
         lesson: LessonId,
         /// Whether the files are kept; otherwise they are put aside to be erased.
         keep_recordings: bool,
+        /// Who said no to being recorded without the database having stored it.
+        unstored: BTreeSet<ParticipantId>,
         /// Answered when the files are finished and have their rows; dropped when they could not be.
         closed: oneshot::Sender<()>,
     },
@@ -160,15 +173,28 @@ impl Mirror {
         }
     }
 
+    /// Ends at once what `still` refuses.
+    pub async fn withdraw(&self, participant: ParticipantId, still: Consents) {
+        if !(still.recording && still.captures) {
+            self.tell(MirrorCommand::Withdrawn { participant, still }).await;
+        }
+    }
+
     /// Ends a lesson's files and waits until they are finished.
     ///
     /// # Errors
     /// When they could not be finished, or there is no mirror to finish them: the lesson must be closed again.
-    pub async fn close_lesson(&self, lesson: LessonId, keep_recordings: bool) -> Result<(), NotFinished> {
+    pub async fn close_lesson(
+        &self,
+        lesson: LessonId,
+        keep_recordings: bool,
+        unstored: BTreeSet<ParticipantId>,
+    ) -> Result<(), NotFinished> {
         let (closed, finished) = oneshot::channel();
         self.tell(MirrorCommand::LessonClosing {
             lesson,
             keep_recordings,
+            unstored,
             closed,
         })
         .await;

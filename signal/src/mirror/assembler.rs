@@ -136,6 +136,13 @@ impl Assembler {
                 participant,
                 consents,
             } => self.set_consents(participant, consents),
+            MirrorCommand::Withdrawn { participant, still } => {
+                if let Some(before) = self.people.get(&participant).map(Person::consents)
+                    && before.and(still) != before
+                {
+                    self.set_consents(participant, before.and(still));
+                }
+            }
             MirrorCommand::Published(publication) => self.set_sending(publication, true),
             MirrorCommand::Unpublished(publication) => self.set_sending(publication, false),
             MirrorCommand::Away(participant) => self.set_absent(participant, true),
@@ -148,6 +155,7 @@ impl Assembler {
             MirrorCommand::LessonClosing {
                 lesson,
                 keep_recordings,
+                unstored,
                 closed,
             } => {
                 // Every sink is dropped already: what the class still said is in the queue and belongs to it.
@@ -169,6 +177,7 @@ impl Assembler {
                     lesson: lesson.info,
                     pending,
                     keep_recordings,
+                    unstored,
                     closed,
                 });
             }

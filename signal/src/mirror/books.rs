@@ -1,11 +1,11 @@
 //! The books: what happened to files becomes rows, and the end of a lesson becomes finished files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use seodang_analyzer::{CaptureEvent, CaptureRow};
-use seodang_model::{CapturePath, LessonId, RecordingPath, RoomId};
+use seodang_model::{CapturePath, LessonId, ParticipantId, RecordingPath, RoomId};
 use seodang_recorder::{
     ChatLine, FileEntry, FileState, LessonManifest, LessonPlace, LessonSummary, ParticipantEntry,
     PendingFinish, RecorderError, RecordingInfo, discard, finish_lesson, recover,
@@ -40,6 +40,7 @@ pub(super) enum Entry {
         lesson: LessonInfo,
         pending: Vec<PendingFinish>,
         keep_recordings: bool,
+        unstored: BTreeSet<ParticipantId>,
         closed: oneshot::Sender<()>,
     },
     /// The program ends; its lessons go on after the restart.
@@ -102,6 +103,7 @@ impl Books {
                     lesson,
                     pending,
                     keep_recordings,
+                    unstored,
                     closed,
                 } => {
                     let closing = Closing {
@@ -110,6 +112,7 @@ impl Books {
                         discarded_keep: self.discarded_keep,
                         lesson,
                         keep_recordings,
+                        unstored,
                     };
                     // Lessons end side by side; the books of the others go on.
                     finishing.spawn(async move {
@@ -182,6 +185,8 @@ struct Closing {
     discarded_keep: Duration,
     lesson: LessonInfo,
     keep_recordings: bool,
+    /// Their newest answer is a no that has no row.
+    unstored: BTreeSet<ParticipantId>,
 }
 
 impl Closing {
@@ -260,6 +265,9 @@ impl Closing {
         let mut agreed = BTreeMap::new();
         let mut consenting = Vec::new();
         for seat in self.store.seats(lesson).await? {
+            if self.unstored.contains(&seat.participant) {
+                continue;
+            }
             if let Some(since) = self.store.recording_agreed_since(seat.participant).await? {
                 agreed.insert(seat.participant, since);
                 consenting.push(seat);

@@ -21,20 +21,36 @@ async fn a_lesson_whose_files_cannot_be_finished_is_not_closed_until_they_are() 
     let obstacle = desk.recordings.join(desk.info.number.as_str());
     std::fs::create_dir_all(&desk.recordings).expect("a folder");
     std::fs::write(&obstacle, "in the way").expect("a file");
-    assert!(desk.close().await.is_err(), "nothing is finished");
+    assert!(desk.close(BTreeSet::new()).await.is_err(), "nothing is finished");
     std::fs::remove_file(&obstacle).expect("removed");
-    desk.close().await.expect("finished");
+    desk.close(BTreeSet::new()).await.expect("finished");
     let folder = lesson_place(&desk.info).path(&desk.recordings);
     for name in ["lesson.json", "chat.vtt", "chat.jsonl"] {
         assert!(folder.join(name).is_file(), "{name}");
     }
 }
 
+#[tokio::test]
+async fn nobody_whose_no_has_no_row_is_named_beside_the_files() {
+    let scene = Scene::start().await;
+    scene
+        .close(BTreeSet::from([scene.seat.participant]))
+        .await
+        .expect("finished");
+    let folder = lesson_place(&scene.info).path(&scene.recordings);
+    assert!(!folder.exists(), "nobody was recorded: no trace of the lesson");
+    scene.close(BTreeSet::new()).await.expect("finished");
+    let chat = std::fs::read_to_string(folder.join("chat.jsonl")).expect("a file");
+    assert!(chat.contains("안녕하세요"), "{chat}");
+}
+
 struct Scene {
     _folder: tempfile::TempDir,
     recordings: PathBuf,
+    store: Store,
     entries: mpsc::Sender<Entry>,
     info: LessonInfo,
+    seat: SeatRecord,
 }
 
 impl Scene {
@@ -93,6 +109,7 @@ impl Scene {
         Self {
             _folder: folder,
             recordings,
+            store,
             entries,
             info: LessonInfo {
                 lesson: lesson.id,
@@ -102,6 +119,7 @@ impl Scene {
                 started_at: now,
                 reopened: false,
             },
+            seat,
         }
     }
 
@@ -109,12 +127,13 @@ impl Scene {
         assert!(self.entries.send(entry).await.is_ok(), "the books are open");
     }
 
-    async fn close(&self) -> Result<(), oneshot::error::RecvError> {
+    async fn close(&self, unstored: BTreeSet<ParticipantId>) -> Result<(), oneshot::error::RecvError> {
         let (closed, answer) = oneshot::channel();
         self.enter(Entry::Closing {
             lesson: self.info.clone(),
             pending: Vec::new(),
             keep_recordings: true,
+            unstored,
             closed,
         })
         .await;
