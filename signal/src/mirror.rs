@@ -8,8 +8,10 @@ mod assembler;
 mod books;
 mod desk;
 mod keeping;
+mod opener;
 mod person;
 mod plan;
+mod recording;
 mod sink;
 
 pub use books::{Recovered, recover_recordings};

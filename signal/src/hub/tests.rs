@@ -194,7 +194,6 @@ async fn a_seat_taken_again_with_a_no_stops_the_mirror_while_the_database_is_loc
 async fn a_no_that_is_queued_while_the_lesson_ends_is_stored_before_the_files_are_finished() {
     let mut house = House::start().await;
     let seat = house.join(RECORDING).await;
-    let room = house.room.clone();
     let lock = house.lock().await;
     let (answer, closed) = oneshot::channel();
     let close = LessonCommand::Close {

@@ -79,14 +79,20 @@ impl Assembler {
                 ticked = Instant::now();
                 // With packets waiting, time is what the socket saw last: a busy machine must not look like loss.
                 let now = seen.unwrap_or(ticked);
-                let everybody: Vec<ParticipantId> = self.people.keys().copied().collect();
-                for participant in everybody {
-                    self.contained(participant, |person, desk| person.tick(now, desk));
-                }
+                self.tick(now);
             }
             if stopping {
                 return self.stop(packets);
             }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let everybody: Vec<ParticipantId> = self.people.keys().copied().collect();
+        for participant in everybody {
+            self.contained(participant, |person, desk| person.tick(now, desk));
+            self.attach_again(participant, now);
+            self.tell_kept(participant, now);
         }
     }
 
@@ -238,20 +244,46 @@ impl Assembler {
             if has.contains(&source) && (anew || !had.contains(&source)) {
                 self.attachments += 1;
                 person.open_track(source, self.attachments);
-                self.desk.attach(
-                    publication,
-                    Box::new(self.sinks.sink(publication, self.attachments)),
-                );
+                let sink = Box::new(self.sinks.sink(publication, self.attachments));
+                if !self.desk.attach(publication, sink) {
+                    person.set_unattached(source, Instant::now());
+                }
             } else if !has.contains(&source) && had.contains(&source) {
                 self.desk.detach(publication);
                 person.close_track(source);
             }
         }
         person.set_consents(consents, &self.desk);
-        self.desk.report(KeptReport {
-            participant,
-            kept: consents,
-        });
+        person.set_told(None);
+        self.tell_kept(participant, Instant::now());
+    }
+
+    /// Offers the SFU the sinks that it did not take.
+    fn attach_again(&mut self, participant: ParticipantId, now: Instant) {
+        let Some(person) = self.people.get_mut(&participant) else {
+            return;
+        };
+        for (source, attachment) in person.unattached(now) {
+            let publication = Publication { participant, source };
+            let sink = Box::new(self.sinks.sink(publication, attachment));
+            if self.desk.attach(publication, sink) {
+                person.set_attached(source);
+            } else {
+                person.set_unattached(source, now);
+            }
+        }
+    }
+
+    /// Tells what is kept of somebody, if it is news.
+    fn tell_kept(&mut self, participant: ParticipantId, now: Instant) {
+        let Some(person) = self.people.get_mut(&participant) else {
+            return;
+        };
+        if let Some(kept) = person.kept_news(now)
+            && self.desk.report(KeptReport { participant, kept })
+        {
+            person.set_told(Some(kept));
+        }
     }
 
     fn set_sending(&mut self, publication: Publication, sending: bool) {
@@ -266,3 +298,6 @@ impl Assembler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,12 @@ use seodang_analyzer::{CaptureEvent, CaptureRow};
 use seodang_model::{CapturePath, LessonId, ParticipantId, RecordingPath, RoomId};
 use seodang_recorder::{
     ChatLine, FileEntry, FileState, LessonManifest, LessonPlace, LessonSummary, ParticipantEntry,
-    PendingFinish, RecorderError, RecordingInfo, discard, finish_lesson, recover,
+    RecorderError, RecordingInfo, discard, finish_lesson, recover,
 };
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
+use super::recording::Ending;
 use super::{LessonInfo, consent_number, lesson_place};
 use crate::chat::Scope;
 use crate::consent::TEXT_VERSION;
@@ -38,13 +39,13 @@ pub(super) enum Entry {
     /// A lesson ends.
     Closing {
         lesson: LessonInfo,
-        pending: Vec<PendingFinish>,
+        pending: Vec<Ending>,
         keep_recordings: bool,
         unstored: BTreeSet<ParticipantId>,
         closed: oneshot::Sender<()>,
     },
     /// The program ends; its lessons go on after the restart.
-    Stopping { pending: Vec<PendingFinish> },
+    Stopping { pending: Vec<Ending> },
 }
 
 impl Entry {
@@ -191,7 +192,7 @@ struct Closing {
 
 impl Closing {
     /// Whether the files are finished and have their rows. If not, the lesson is to be closed again.
-    async fn run(self, pending: Vec<PendingFinish>) -> bool {
+    async fn run(self, pending: Vec<Ending>) -> bool {
         let lesson = self.lesson.lesson;
         let started = Instant::now();
         let mut whole = true;
@@ -425,7 +426,7 @@ fn row_of(
 }
 
 /// Waits for the ends of files, all together as long as one may take.
-async fn wait_for(pending: Vec<PendingFinish>) {
+async fn wait_for(pending: Vec<Ending>) {
     let waited = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + FINISH_WITHIN;
         for finish in pending {

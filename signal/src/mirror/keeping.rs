@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembler::Assembler;
 use super::books::{Books, ENTRIES, Recovered, forward_captures, recover_recordings};
 use super::desk::Desk;
+use super::opener::Opener;
 use super::sink::SinkSource;
 use super::{KeptReport, MirrorCommand, Overload};
 use crate::store::Store;
@@ -67,10 +68,10 @@ impl Keeping {
         commands: mpsc::Receiver<MirrorCommand>,
         reporter: mpsc::Sender<KeptReport>,
     ) -> std::io::Result<Self> {
-        let recorder = match Recorder::start(RecorderConfig {
+        let opener = match Recorder::start(RecorderConfig {
             root: config.recordings.clone(),
         }) {
-            Ok(recorder) => Some(recorder),
+            Ok(recorder) => Some(Opener::start(move |info| recorder.open(info))?),
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -106,7 +107,8 @@ impl Keeping {
         let stopped = stop.clone();
         let desk = Desk {
             sfu,
-            recorder,
+            opener,
+            overload: Arc::clone(&overload),
             analyzer,
             books: entries,
             reporter,

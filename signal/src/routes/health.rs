@@ -79,9 +79,14 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
             _ => counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count),
         }
     }
-    let [video, audio] = app.overload.dropped();
+    let [video, audio, unopened] = app.overload.dropped();
     counter_line(&mut text, "seodang_mirror_video_packets_dropped_total", video);
     counter_line(&mut text, "seodang_mirror_audio_packets_dropped_total", audio);
+    counter_line(
+        &mut text,
+        "seodang_mirror_unopened_frames_dropped_total",
+        unopened,
+    );
     if let Ok(space) = disk::space(&app.config.data) {
         gauge_line(&mut text, "seodang_disk_free_bytes", space.free_bytes);
     }
