@@ -220,7 +220,7 @@ impl Closing {
         match finished {
             Ok(Ok(manifest)) => {
                 let files = manifest.files.len();
-                whole &= store_files(&self.store, &lesson_place(&self.lesson), &manifest).await;
+                whole &= settle_rows(&self.store, &lesson_place(&self.lesson), &manifest).await;
                 let duration_ms = started.elapsed().as_millis() as u64;
                 tracing::info!(lesson.id = %lesson, files, duration_ms, "recordings finished");
             }
@@ -349,7 +349,7 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Re
             None => false,
         };
         if !goes_on {
-            store_files(store, place, manifest).await;
+            settle_rows(store, place, manifest).await;
         }
     }
     for (_, error) in &report.failures {
@@ -369,8 +369,8 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Re
     })
 }
 
-/// Makes finished files fetchable; whether every one has its row.
-async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManifest) -> bool {
+/// Makes finished files fetchable and lets rows go that lead to none; whether the rows say what the manifest says.
+async fn settle_rows(store: &Store, place: &LessonPlace, manifest: &LessonManifest) -> bool {
     let Some(lesson) = manifest.lesson else {
         return true;
     };
@@ -392,7 +392,40 @@ async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManife
             );
         }
     }
-    whole
+    let left = |file: &&FileEntry| file.state == FileState::Unfinished;
+    let unfinished: Option<Vec<RecordingKey>> = manifest
+        .files
+        .iter()
+        .filter(left)
+        .map(|file| key_of(lesson, file))
+        .collect();
+    // A part whose note is lost may be anybody's.
+    let Some(unfinished) = unfinished else {
+        return whole;
+    };
+    match store.drop_empty_recordings(lesson, &unfinished).await {
+        Ok(0) => whole,
+        Ok(count) => {
+            tracing::info!(lesson.id = %lesson, count, "recordings without a readable frame are not listed");
+            whole
+        }
+        Err(error) => {
+            tracing::error!(
+                lesson.id = %lesson,
+                error = &error as &dyn std::error::Error,
+                "recordings without a frame stay listed"
+            );
+            false
+        }
+    }
+}
+
+fn key_of(lesson: LessonId, file: &FileEntry) -> Option<RecordingKey> {
+    Some(RecordingKey {
+        lesson,
+        participant: file.participant?,
+        kind: file.kind,
+    })
 }
 
 /// The row of a file that can be fetched; `None` for others.
@@ -407,11 +440,7 @@ fn row_of(
         FileState::Truncated => RecordingState::Truncated,
         FileState::Unfinished | FileState::Damaged => return None,
     };
-    let key = RecordingKey {
-        lesson,
-        participant: file.participant?,
-        kind: file.kind,
-    };
+    let key = key_of(lesson, file)?;
     let finished = FinishedRecording {
         path: format!("{}/{}/{}", place.room, place.folder, file.path)
             .parse()
