@@ -142,6 +142,31 @@ pub(crate) fn settle(
     }
 }
 
+/// A recording that is left as it is.
+pub(crate) fn give_up(
+    folder: &Path,
+    group: &Group,
+    earlier: Option<&LessonManifest>,
+    lesson_started_at: OffsetDateTime,
+) -> Settled {
+    let mut work = Work {
+        folder,
+        group,
+        earlier,
+        lesson_started_at,
+        notes: BTreeMap::new(),
+        set_aside: Vec::new(),
+    };
+    work.read_notes();
+    Settled {
+        name: group.name.clone(),
+        kind: group.kind,
+        participant: work.participant(),
+        entries: vec![work.unfinished()],
+        spent_notes: Vec::new(),
+    }
+}
+
 struct Work<'a> {
     folder: &'a Path,
     group: &'a Group,
