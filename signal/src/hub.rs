@@ -44,7 +44,7 @@ const JOIN_TRIES: u32 = 3;
 /// How long a media worker may take to answer; a class must go on without it.
 const MEDIA_WITHIN: Duration = Duration::from_secs(5);
 /// How long lessons may take to tell everybody that the server stops.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+const STOP_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the hub works with.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ mod recording;
 mod sink;
 
 pub use books::{Recovered, recover_recordings};
+pub(crate) use keeping::Alive;
 pub use keeping::{Keeping, KeepingConfig};
 pub(crate) use sink::Overload;
 

@@ -15,6 +15,7 @@ use super::books::Entry;
 use super::desk::Desk;
 use super::person::Person;
 use super::plan::mirrored_sources;
+use super::recording::Ending;
 use super::sink::{Mirrored, SinkSource};
 use super::{KeptReport, LessonInfo, MirrorCommand, Subject};
 
@@ -103,7 +104,7 @@ impl Assembler {
         let people = std::mem::take(&mut self.people);
         let pending = people
             .into_values()
-            .flat_map(|person| person.close(&self.desk))
+            .flat_map(|person| close_contained(person, &self.desk))
             .collect();
         self.desk.enter(Entry::Stopping { pending });
     }
@@ -174,7 +175,7 @@ impl Assembler {
                 let mut pending = Vec::new();
                 for (participant, person) in std::mem::take(&mut self.people) {
                     if person.lesson() == lesson.info.lesson {
-                        pending.extend(person.close(&self.desk));
+                        pending.extend(close_contained(person, &self.desk));
                     } else {
                         self.people.insert(participant, person);
                     }
@@ -297,6 +298,14 @@ impl Assembler {
             person.set_absent(absent, &self.desk);
         }
     }
+}
+
+/// A panic in the end of one participant's files leaves them as they are, and no other's.
+fn close_contained(person: Person, desk: &Desk) -> Vec<Ending> {
+    catch_unwind(AssertUnwindSafe(|| person.close(desk))).unwrap_or_else(|_| {
+        tracing::error!("a panic ended a recording; this is a bug");
+        Vec::new()
+    })
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ async fn ready(app: App) -> Response {
         media: tokio::time::timeout(MEDIA_ANSWERS_WITHIN, app.sfu.stats())
             .await
             .is_ok_and(|stats| !stats.is_empty()),
+        mirror: app.mirror.is_alive(),
         elements: app.elements,
         disk: disk::space(&app.config.data).ok(),
     });
