@@ -227,6 +227,12 @@ impl RecordingWriter {
         self.note.resumed_after.is_some()
     }
 
+    /// Whether the disk was full or failed: nothing is written any more, what was written stays.
+    #[must_use]
+    pub const fn is_truncated(&self) -> bool {
+        matches!(self.note.state, PartState::Truncated)
+    }
+
     /// How the recording stands; asks the system for the file's size.
     #[must_use]
     pub fn status(&self) -> RecordingStatus {
