@@ -39,6 +39,17 @@ fn flags_win_over_environment_over_file_over_defaults() {
 }
 
 #[test]
+fn each_core_gets_a_media_thread_unless_their_number_is_given() {
+    assert_eq!(
+        of_file("workers = 3").expect("a configuration").media_workers(),
+        3
+    );
+    let by_default = Config::default().media_workers();
+    let cores = std::thread::available_parallelism().expect("known").get();
+    assert_eq!(usize::from(by_default), cores.min(16));
+}
+
+#[test]
 fn unknown_keys_are_refused_wherever_they_come_from() {
     assert!(matches!(of_file("room_capcity = 20"), Err(ConfigError::File(_))));
     assert!(matches!(of_file("[listen]\nport = 1"), Err(ConfigError::File(_))));
