@@ -81,7 +81,6 @@ fn wrong_values_are_refused_with_their_key() {
     for (variable, value) in [
         ("SEODANG_LISTEN", "localhost"),
         ("SEODANG_LAN", "yes"),
-        ("SEODANG_WORKERS", "0"),
         ("SEODANG_WORKERS", "65"),
         ("SEODANG_ROOM_CAPACITY", "-1"),
         ("SEODANG_MEDIA_PORT", "70000"),
