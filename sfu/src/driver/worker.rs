@@ -187,22 +187,25 @@ impl Worker {
             unread = self.read_datagrams(&mut inbox);
             self.handle_timeouts(Instant::now());
             self.out.flush();
+            self.gathering
+                .sent(Instant::now(), self.out.counters.datagrams_out);
             self.out.events.flush();
         }
     }
 
-    /// Waits for a datagram, a command or a timer; while many datagrams come, a moment for more of them.
+    /// Waits for a datagram, a command or a timer; where much is sent, a moment longer for what follows a datagram.
     fn wait(&mut self, events: &mut mio::Events) -> io::Result<()> {
-        let now = Instant::now();
-        let next = self.next_timeout();
-        if let Some(until) = self.gathering.until(now) {
-            std::thread::sleep(until.min(next).saturating_duration_since(now));
-            return Ok(());
+        let time = self.next_timeout().saturating_duration_since(Instant::now());
+        match self.poll.poll(events, Some(time)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
         }
-        match self.poll.poll(events, Some(next.saturating_duration_since(now))) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
+        if let Some(moment) = self.gathering.moment()
+            && events.iter().any(|event| event.token() == SOCKET)
+        {
+            std::thread::sleep(moment);
         }
+        Ok(())
     }
 
     fn next_timeout(&self) -> Instant {
@@ -228,7 +231,6 @@ impl Worker {
             };
             let now = Instant::now();
             self.out.counters.receive_calls += 1;
-            self.gathering.received(now, count);
             for place in 0..count {
                 match inbox.datagram(place) {
                     Some((datagram, from)) => self.handle_datagram(now, datagram, from),
