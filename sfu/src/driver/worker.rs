@@ -193,7 +193,7 @@ impl Worker {
                 next = self.next_timeout();
             }
             self.out.flush();
-            self.gathering.sent(now, self.out.counters.datagrams_out);
+            self.gathering.received(now, self.out.counters.datagrams_in);
             self.out.events.flush();
             if self.out.events.is_waiting() {
                 next = next.min(now + EVENTS_RETRY);
@@ -201,7 +201,7 @@ impl Worker {
         }
     }
 
-    /// Waits for a datagram, a command or a timer; where much is sent, a moment longer for what follows a datagram.
+    /// Waits for a datagram, a command or a timer; where many datagrams come, a moment longer for what follows a datagram.
     fn wait(&mut self, events: &mut mio::Events, next: Instant) -> io::Result<()> {
         let time = next.saturating_duration_since(Instant::now());
         match self.poll.poll(events, Some(time)) {
