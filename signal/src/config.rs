@@ -98,8 +98,9 @@ settings! {
     media_port: u16 = 8189;
     /// Addresses told to browsers for media; default: those of every network interface.
     media_addresses: Vec<IpAddr> = Vec::new();
-    /// Media threads, 1 to 64; each carries whole rooms.
-    workers: u16 = 1;
+    /// Media threads, at most 64; each has a UDP port of its own and carries whole rooms. 0 takes one for each core, at
+    /// most 16.
+    workers: u16 = 0;
     /// Bitrate each participant is told to send at most, in bits per second.
     media_bitrate_bps: u64 = 2_500_000;
     /// Most participants of a room at a time, 1 to 500.
@@ -217,6 +218,18 @@ impl Config {
         }
     }
 
+    /// How many media threads there are, and UDP ports from `media_port` on.
+    #[must_use]
+    pub fn media_workers(&self) -> u16 {
+        /// Far more than one machine's network carries.
+        const MOST_BY_DEFAULT: u16 = 16;
+        if self.workers != 0 {
+            return self.workers;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        u16::try_from(cores).map_or(MOST_BY_DEFAULT, |cores| cores.min(MOST_BY_DEFAULT))
+    }
+
     /// Folder of the recordings.
     #[must_use]
     pub fn recordings_folder(&self) -> PathBuf {
@@ -230,7 +243,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        within("workers", u64::from(self.workers), 1, 64)?;
+        within("workers", u64::from(self.workers), 0, 64)?;
         within("room_capacity", u64::from(self.room_capacity), 1, 500)?;
         within("seat_grace_s", self.seat_grace_s, 1, 3_600)?;
         within("lesson_empty_end_s", self.lesson_empty_end_s, 1, 86_400)?;
@@ -241,7 +254,7 @@ impl Config {
         within("connections", u64::from(self.connections), 16, 1_000_000)?;
         within("header_timeout_ms", self.header_timeout_ms, 10, 600_000)?;
         within("write_stall_ms", self.write_stall_ms, 10, 600_000)?;
-        if self.media_port != 0 && self.media_port.checked_add(self.workers - 1).is_none() {
+        if self.media_port != 0 && self.media_port.checked_add(self.media_workers() - 1).is_none() {
             return Err(ConfigError::value(
                 "media_port",
                 "leaves no room for a port for each worker",

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use seodang_model::LessonId;
 
+use crate::net::Lane;
 use crate::transport::dtls::{Dtls, Fingerprint, Identity};
 use crate::transport::ice::Credentials;
 use crate::transport::srtp::{Opener, Sealer};
@@ -32,6 +33,8 @@ pub(super) struct Connection {
     /// Every address that an authentic check came from, the oldest first: a browser with several interfaces checks from
     /// all of them, and may send from another one than it nominated last.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Where packets to it wait until they are sent.
+    pub(super) lane: Lane,
     pub(super) heard: Instant,
 }
 
@@ -52,6 +55,7 @@ impl Connection {
             opener: None,
             address: None,
             addresses: Vec::new(),
+            lane: Lane::default(),
             heard: now,
         }
     }
