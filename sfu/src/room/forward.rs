@@ -74,12 +74,18 @@ impl Room {
         let view = RtpView::parse(packet).map_err(|_| Refusal::Malformed)?;
         let seat = *self.seats.get(&from).ok_or(Refusal::Unbound)?;
         let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
-        let which = publisher.bind(&view).ok_or(Refusal::Unbound)?;
+        let binding = publisher.bind(&view).ok_or(Refusal::Unbound)?;
+        let which = binding.line;
         if !publisher.is_active(which) {
             return Err(Refusal::Unpublished);
         }
         let line = &mut publisher.lines[which];
-        let received = line.receive(now, &view, &mut self.epochs)?;
+        let view = match binding.repairs {
+            Some(ssrc) => line.repaired(&view, ssrc)?,
+            None => view,
+        };
+        let received = line.receive(now, &view, binding.repairs.is_some(), &mut self.epochs)?;
+        self.counters.packets_repaired += u64::from(binding.repairs.is_some());
         self.counters.keyframes += u64::from(received.keyframe);
         // Slots that wait for the new count's key frame are found by resolving.
         self.changed |= received.begun;
@@ -216,7 +222,7 @@ impl Room {
         else {
             return;
         };
-        let slot = &subscriber.slots[place];
+        let slot = &mut subscriber.slots[place];
         if !slot.media.nack || !subscriber.ready {
             return;
         }
@@ -244,11 +250,16 @@ impl Room {
                 self.counters.resends_refused += 1;
                 continue;
             }
-            self.scratch.clear();
-            self.scratch.extend_from_slice(&outgoing.header);
-            self.scratch.extend_from_slice(outgoing.prefix());
-            self.scratch.extend_from_slice(outgoing.payload);
-            out.rtp_again(subscriber.participant, outgoing.index, &self.scratch);
+            let to = subscriber.participant;
+            if let Some(repair) = slot.repair(index, stored) {
+                out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
+            } else {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(&outgoing.header);
+                self.scratch.extend_from_slice(outgoing.prefix());
+                self.scratch.extend_from_slice(outgoing.payload);
+                out.rtp_again(to, outgoing.index, &self.scratch);
+            }
             self.counters.packets_resent += 1;
         }
     }

@@ -6,6 +6,7 @@ use seodang_model::protocol::MediaState;
 use seodang_model::{ParticipantId, Rights, Source};
 use seodang_rtp::{ReportBlock, RtcpWriter, RtpView};
 
+use super::bindings::{Binding, Bindings};
 use super::line::Line;
 use super::stats::Counters;
 use super::{Negotiated, Output};
@@ -19,14 +20,10 @@ pub(super) struct Publisher {
     pub(super) state: MediaState,
     /// In the order of [`Source::ALL`].
     pub(super) lines: [Line; 4],
-    /// SSRC and line.
-    bindings: Vec<(u32, usize)>,
-    learned: usize,
+    bindings: Bindings,
     next_report: Option<Instant>,
 }
 
-/// SSRCs learned from the mid extension, at most: a browser needs one for each line.
-const MAX_LEARNED_SSRCS: usize = 16;
 /// Reports and the estimate go out this often.
 pub(super) const REPORT_PERIOD: Duration = Duration::from_secs(1);
 /// A publication without a packet for as long is stalled.
@@ -44,8 +41,7 @@ impl Publisher {
             ready: false,
             state: MediaState::New,
             lines: Source::ALL.map(Line::new),
-            bindings: Vec::new(),
-            learned: 0,
+            bindings: Bindings::default(),
             next_report: None,
         }
     }
@@ -61,8 +57,7 @@ impl Publisher {
         for negotiated in &media.sources {
             let place = place(negotiated.source);
             if self.lines[place].media.is_none() {
-                self.bindings
-                    .extend(negotiated.ssrcs.iter().map(|ssrc| (*ssrc, place)));
+                self.bindings.announce(place, negotiated);
                 self.lines[place].media = Some(negotiated.clone());
             }
         }
@@ -75,7 +70,6 @@ impl Publisher {
         }
         self.ready = false;
         self.bindings.clear();
-        self.learned = 0;
         self.next_report = None;
     }
 
@@ -87,24 +81,10 @@ impl Publisher {
         }
     }
 
-    /// The line a packet belongs to: by its SSRC, else by the mid it carries, which binds the SSRC.
-    pub(super) fn bind(&mut self, packet: &RtpView<'_>) -> Option<usize> {
-        let ssrc = packet.header.ssrc;
-        if let Some((_, line)) = self.bindings.iter().find(|(bound, _)| *bound == ssrc) {
-            return Some(*line);
-        }
-        if self.learned >= MAX_LEARNED_SSRCS {
-            return None;
-        }
-        let line = self.lines.iter().position(|line| {
-            line.media.as_ref().is_some_and(|media| {
-                media.extensions.mid.and_then(|id| packet.extensions.text(id)) == Some(media.mid.as_str())
-                    && media.payload_type == packet.header.payload_type
-            })
-        })?;
-        self.bindings.push((ssrc, line));
-        self.learned += 1;
-        Some(line)
+    /// What an authentic packet is for.
+    pub(super) fn bind(&mut self, packet: &RtpView<'_>) -> Option<Binding> {
+        let lines = self.lines.iter().map(|line| line.media.as_ref());
+        self.bindings.bind(packet, lines)
     }
 
     /// The line that an SSRC sends on.

@@ -19,6 +19,8 @@ pub(super) enum Refusal {
     Late,
     /// Here already.
     Duplicate,
+    /// Repair that carries nothing: a browser probes the way.
+    Padding,
 }
 
 macro_rules! counters {
@@ -47,6 +49,8 @@ counters! {
     packets_resent,
     /// Requests to send again that the budget refused.
     resends_refused,
+    /// RTP packets of participants that came as repair (RFC 4588) and were missing.
+    packets_repaired,
     /// Sequence numbers asked of publishers.
     nacks_sent,
     /// Key frames asked of publishers.
@@ -71,6 +75,8 @@ counters! {
     dropped_late,
     /// See [`Refusal`].
     dropped_duplicate,
+    /// See [`Refusal`].
+    dropped_padding,
 }
 
 impl Counters {
@@ -83,6 +89,7 @@ impl Counters {
             Refusal::Unpublished => &mut self.dropped_unpublished,
             Refusal::Late => &mut self.dropped_late,
             Refusal::Duplicate => &mut self.dropped_duplicate,
+            Refusal::Padding => &mut self.dropped_padding,
         } += 1;
     }
 }
