@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use seodang_model::MediaKind;
 
-use super::offer::{LineUse, ReadOffer};
+use super::offer::{AUDIO_LEVEL, LineUse, MID, ReadOffer, TRANSPORT_CC};
 use crate::transport::dtls::Fingerprint;
 use crate::transport::ice::Credentials;
 
@@ -97,17 +97,18 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
         }
         match line.used {
             LineUse::Source(_) => {
-                if let Some(id) = line.extensions.mid {
-                    write(format_args!("a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:mid"));
+                let level = line.extensions.audio_level;
+                for (id, uri) in [
+                    (line.extensions.mid, MID),
+                    (level.filter(|_| line.kind == MediaKind::Audio), AUDIO_LEVEL),
+                    (line.extensions.transport_cc, TRANSPORT_CC),
+                ] {
+                    if let Some(id) = id {
+                        write(format_args!("a=extmap:{id} {uri}"));
+                    }
                 }
-                if let Some(id) = line
-                    .extensions
-                    .audio_level
-                    .filter(|_| line.kind == MediaKind::Audio)
-                {
-                    write(format_args!(
-                        "a=extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-                    ));
+                if line.extensions.transport_cc.is_some() {
+                    write(format_args!("a=rtcp-fb:{pt} transport-cc"));
                 }
                 write(format_args!("a=recvonly"));
             }
