@@ -14,6 +14,7 @@ mod loudness;
 mod nack;
 mod publisher;
 mod reception;
+mod round_trip;
 mod seam;
 mod slot;
 mod stats;

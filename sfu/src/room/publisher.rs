@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use seodang_model::protocol::MediaState;
-use seodang_model::{ParticipantId, Rights, Source};
+use seodang_model::{MediaKind, ParticipantId, Rights, Source};
 use seodang_rtp::{ReportBlock, RtcpWriter, RtpView, TransportArrivals};
 
 use super::bindings::{Binding, Bindings};
@@ -165,11 +165,23 @@ impl Publisher {
         }
         writer.clear();
         let mut due = Vec::new();
-        for stream in self.lines.iter_mut().filter_map(|line| line.stream.as_mut()) {
-            stream.missing.take_due(now, &mut due);
+        let mut urgent = false;
+        for line in &mut self.lines {
+            let Some(stream) = &mut line.stream else { continue };
+            urgent |= stream.missing.take_due(now, &mut due);
+            if stream.missing.take_hopeless() && line.source.kind() == MediaKind::Video {
+                line.wishes.wish();
+            }
             counters.nacks_sent += due.len() as u64;
             writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
         }
+        // On a line that loses much a request is lost as often as its answer; who gets both sends the packet once.
+        for _ in 0..1 + usize::from(urgent) {
+            if !writer.is_empty() {
+                out.rtcp(self.participant, writer.as_bytes());
+            }
+        }
+        writer.clear();
         if let Some(transport) = &mut self.transport
             && transport.due.is_some_and(|at| at <= now)
         {
@@ -178,8 +190,6 @@ impl Publisher {
                 .arrivals
                 .report(SERVER_SSRC, transport.newest_ssrc, writer);
             counters.transport_feedbacks += 1;
-        }
-        if !writer.is_empty() {
             out.rtcp(self.participant, writer.as_bytes());
         }
         self.ask_keyframes(now, writer, counters, out);

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod feedback;
+mod loss;
 mod mirror;
 mod nonces;
 mod pictures;
