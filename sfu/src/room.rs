@@ -4,6 +4,7 @@
 //! `forward`; what feeds which slot is decided in `feeding`, when something changes and never for a packet; `slot` keeps
 //! the one invariant that must not break, that no packet index goes out twice with different bytes.
 
+mod bindings;
 mod feeding;
 mod forward;
 mod history;
@@ -13,6 +14,7 @@ mod loudness;
 mod nack;
 mod publisher;
 mod reception;
+mod round_trip;
 mod seam;
 mod slot;
 mod stats;
@@ -27,7 +29,9 @@ use seodang_model::protocol::{IceState, ViewSlot};
 use seodang_model::{ParticipantId, Publication, Rights};
 use seodang_rtp::RtcpWriter;
 
-pub(crate) use seam::{ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, Output, RoomConfig};
+pub(crate) use seam::{
+    ExtensionIds, Negotiated, NegotiatedRtx, NegotiatedSlot, NegotiatedSource, Output, RoomConfig, SlotRtx,
+};
 
 use crate::{ParticipantReport, PublicationReport, RoomReport, SfuStats, TrackSink};
 use line::LineId;

@@ -107,6 +107,23 @@ impl<'a> RtpView<'a> {
         })
     }
 
+    /// The packet that this one repairs (RFC 4588 section 4): its sequence number comes first in the payload, and
+    /// everything else but `ssrc` and `payload_type` is the same. `None` where the payload is too short for that.
+    #[must_use]
+    pub fn repaired(&self, ssrc: u32, payload_type: u8) -> Option<RtpView<'a>> {
+        let (sequence_number, payload) = self.payload.split_first_chunk::<2>()?;
+        Some(Self {
+            header: RtpHeader {
+                payload_type,
+                sequence_number: u16::from_be_bytes(*sequence_number),
+                ssrc,
+                ..self.header
+            },
+            payload,
+            ..*self
+        })
+    }
+
     /// A packet of its own, with the payload copied.
     #[must_use]
     pub fn to_packet(&self) -> RtpPacket {
@@ -143,6 +160,14 @@ impl<'a> Extensions<'a> {
     pub fn text(self, id: u8) -> Option<&'a str> {
         let text = std::str::from_utf8(self.get(id)?).ok()?;
         (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
+    }
+
+    /// The number of this packet among all of its transport (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    #[must_use]
+    pub fn transport_sequence_number(self, id: u8) -> Option<u16> {
+        self.get(id)?
+            .first_chunk()
+            .map(|number| u16::from_be_bytes(*number))
     }
 
     /// The level of the sound in this packet (RFC 6464).
@@ -305,6 +330,27 @@ mod tests {
     fn a_packet_of_padding_alone_has_an_empty_payload() {
         let bytes = packet(0xbede, &[], b"", 4);
         assert_eq!(RtpView::parse(&bytes).expect("a packet").payload, b"");
+    }
+
+    #[test]
+    fn what_a_packet_repairs_is_the_same_but_for_its_names() {
+        let bytes = packet(0xbede, &[0x10, b'3'], &[0x12, 0x34, b'v', b'8'], 0);
+        let view = RtpView::parse(&bytes).expect("a packet");
+        let repaired = view.repaired(5, 100).expect("a sequence number");
+        assert_eq!(repaired.payload, b"v8");
+        assert_eq!(
+            repaired.header,
+            RtpHeader {
+                marker: true,
+                payload_type: 100,
+                sequence_number: 0x1234,
+                timestamp: 9,
+                ssrc: 5
+            }
+        );
+        let padding = packet(0xbede, &[], b"", 4);
+        let padding = RtpView::parse(&padding).expect("a packet");
+        assert_eq!(padding.repaired(5, 100), None);
     }
 
     proptest! {

@@ -24,19 +24,27 @@ impl SequenceExtender {
     /// Extends `sequence_number`. The count starts at 65536 and more, so that packets before the first have numbers
     /// too.
     pub fn extend(&mut self, sequence_number: u16) -> Position {
+        let position = self.locate(sequence_number);
+        self.highest = match position {
+            Position::At(index) => self.highest.max(Some(index)),
+            Position::Restarted(index) => Some(index),
+        };
+        position
+    }
+
+    /// Where a packet stands, without counting it.
+    #[must_use]
+    pub fn locate(&self, sequence_number: u16) -> Position {
         let fresh = 0x1_0000 + u64::from(sequence_number);
         let Some(highest) = self.highest else {
-            self.highest = Some(fresh);
             return Position::At(fresh);
         };
         let distance = sequence_number.wrapping_sub(highest as u16) as i16;
-        if !(-Self::MAX_BEHIND..=Self::MAX_AHEAD).contains(&distance) {
-            self.highest = Some(fresh);
-            return Position::Restarted(fresh);
+        if (-Self::MAX_BEHIND..=Self::MAX_AHEAD).contains(&distance) {
+            Position::At(highest.saturating_add_signed(i64::from(distance)))
+        } else {
+            Position::Restarted(fresh)
         }
-        let index = highest.saturating_add_signed(i64::from(distance));
-        self.highest = Some(highest.max(index));
-        Position::At(index)
     }
 
     /// The highest extended number so far.

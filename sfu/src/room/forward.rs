@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use seodang_model::{ParticipantId, Publication};
-use seodang_rtp::{NackList, NtpTime, Rtcp, RtcpWriter, RtpView, SenderInfo, read_rtcp};
+use seodang_model::{MediaKind, ParticipantId, Publication};
+use seodang_rtp::{NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpView, SenderInfo, read_rtcp};
 
 use super::line::LineId;
+use super::nack::Request;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
 use super::stats::Refusal;
@@ -46,16 +47,18 @@ impl Room {
         };
         for packet in read_rtcp(packet) {
             match packet {
-                Ok(Rtcp::SenderReport { ssrc, info, .. }) => self.sender_report(now, seat, ssrc, info, out),
+                Ok(Rtcp::SenderReport { ssrc, info, reports }) => {
+                    self.receiver_report(now, seat, reports);
+                    self.sender_report(now, seat, ssrc, info, out);
+                }
+                Ok(Rtcp::ReceiverReport { reports, .. }) => self.receiver_report(now, seat, reports),
                 Ok(Rtcp::Pli { media_ssrc }) => self.wish_keyframe(seat, media_ssrc),
                 Ok(Rtcp::Fir { requests }) => {
                     requests.ssrcs().for_each(|ssrc| self.wish_keyframe(seat, ssrc))
                 }
                 Ok(Rtcp::Nack { media_ssrc, lost }) => self.send_again(now, seat, media_ssrc, lost, out),
-                // Their loss and estimates choose layers later; a source that says bye is silent, which is seen anyway.
-                Ok(
-                    Rtcp::ReceiverReport { .. } | Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. },
-                ) => {}
+                // Their estimates choose layers later; a source that says bye is silent, which is seen anyway.
+                Ok(Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. }) => {}
                 Err(_) => self.counters.rtcp_malformed += 1,
             }
         }
@@ -74,12 +77,19 @@ impl Room {
         let view = RtpView::parse(packet).map_err(|_| Refusal::Malformed)?;
         let seat = *self.seats.get(&from).ok_or(Refusal::Unbound)?;
         let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
-        let which = publisher.bind(&view).ok_or(Refusal::Unbound)?;
+        publisher.note_arrival(now, &view);
+        let binding = publisher.bind(&view).ok_or(Refusal::Unbound)?;
+        let which = binding.line;
         if !publisher.is_active(which) {
             return Err(Refusal::Unpublished);
         }
         let line = &mut publisher.lines[which];
-        let received = line.receive(now, &view, &mut self.epochs)?;
+        let view = match binding.repairs {
+            Some(ssrc) => line.repaired(&view, ssrc)?,
+            None => view,
+        };
+        let received = line.receive(now, &view, binding.repairs.is_some(), &mut self.epochs)?;
+        self.counters.packets_repaired += u64::from(binding.repairs.is_some());
         self.counters.keyframes += u64::from(received.keyframe);
         // Slots that wait for the new count's key frame are found by resolving.
         self.changed |= received.begun;
@@ -120,6 +130,7 @@ impl Room {
                     && let Some(info) = slot.sender_info(ntp, rtp)
                 {
                     send_report(&mut self.writer, to, slot.media.ssrc, info, out);
+                    subscriber.round_trip.report_sent(now, ntp);
                 }
             }
         }
@@ -133,6 +144,15 @@ impl Room {
             out.event(SfuEvent::Flowing { publication });
         }
         Ok(())
+    }
+
+    /// What a subscriber receives.
+    fn receiver_report(&mut self, now: Instant, seat: usize, reports: ReportBlocks<'_>) {
+        if let Some(subscriber) = self.subscribers[seat].as_mut() {
+            for block in reports.iter() {
+                subscriber.round_trip.answered(now, &block);
+            }
+        }
     }
 
     /// A publisher's clock, for the mirror and, in the terms of each slot, for the subscribers.
@@ -163,7 +183,7 @@ impl Room {
             return;
         };
         for route in &line.routes {
-            let Some(subscriber) = self.subscribers[route.seat].as_ref() else {
+            let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
             let Some(slot) = subscriber.slots.get(route.slot) else {
@@ -179,6 +199,7 @@ impl Room {
                     info,
                     out,
                 );
+                subscriber.round_trip.report_sent(now, info.ntp);
             }
         }
     }
@@ -216,10 +237,12 @@ impl Room {
         else {
             return;
         };
-        let slot = &subscriber.slots[place];
+        let slot = &mut subscriber.slots[place];
         if !slot.media.nack || !subscriber.ready {
             return;
         }
+        let round_trip = subscriber.round_trip.get();
+        let mut bad_line = false;
         for sequence_number in lost.iter().take(MAX_NACKED_PACKETS) {
             let Some((line, epoch, index)) = slot.source_index(sequence_number) else {
                 continue;
@@ -237,19 +260,31 @@ impl Room {
             let Some(outgoing) = slot.again(index, stored) else {
                 continue;
             };
-            if !subscriber.resends[place].admit(now, outgoing.index) {
+            let request = subscriber.resends[place].request(now, outgoing.index, stored.at, round_trip);
+            if request == Request::TooSoon {
                 continue;
             }
-            if !subscriber.budget.admit(now, outgoing.len()) {
-                self.counters.resends_refused += 1;
-                continue;
+            bad_line |= request == Request::BadLine;
+            let to = subscriber.participant;
+            for _ in 0..if request == Request::Admitted { 1 } else { 2 } {
+                if !subscriber.budget.admit(now, outgoing.len()) {
+                    self.counters.resends_refused += 1;
+                    break;
+                }
+                if let Some(repair) = slot.repair(index, stored) {
+                    out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
+                } else {
+                    self.scratch.clear();
+                    self.scratch.extend_from_slice(&outgoing.header);
+                    self.scratch.extend_from_slice(outgoing.prefix());
+                    self.scratch.extend_from_slice(outgoing.payload);
+                    out.rtp_again(to, outgoing.index, &self.scratch);
+                }
+                self.counters.packets_resent += 1;
             }
-            self.scratch.clear();
-            self.scratch.extend_from_slice(&outgoing.header);
-            self.scratch.extend_from_slice(outgoing.prefix());
-            self.scratch.extend_from_slice(outgoing.payload);
-            out.rtp_again(subscriber.participant, outgoing.index, &self.scratch);
-            self.counters.packets_resent += 1;
+        }
+        if bad_line && slot.media.kind == MediaKind::Video {
+            self.wish_keyframe(seat, slot_ssrc);
         }
     }
 }

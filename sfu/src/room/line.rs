@@ -124,11 +124,29 @@ impl Line {
         }
     }
 
-    /// Takes a packet of a published and allowed source. `epochs` counts the room's epochs.
+    /// The packet of `ssrc` that a repairing packet brings again.
+    pub(super) fn repaired<'a>(&self, packet: &RtpView<'a>, ssrc: u32) -> Result<RtpView<'a>, Refusal> {
+        let media = self.media.as_ref().ok_or(Refusal::Unbound)?;
+        let rtx = media.rtx.as_ref().ok_or(Refusal::Unbound)?;
+        if packet.header.payload_type != rtx.payload_type {
+            return Err(Refusal::PayloadType);
+        }
+        if packet.payload.is_empty() {
+            // Browsers probe the way with padding.
+            return Err(Refusal::Padding);
+        }
+        packet
+            .repaired(ssrc, media.payload_type)
+            .ok_or(Refusal::Malformed)
+    }
+
+    /// Takes a packet of a published and allowed source; `repaired` if it came as repair. `epochs` counts the room's
+    /// epochs.
     pub(super) fn receive(
         &mut self,
         now: Instant,
         packet: &RtpView<'_>,
+        repaired: bool,
         epochs: &mut u64,
     ) -> Result<Received, Refusal> {
         let header = packet.header;
@@ -147,18 +165,26 @@ impl Line {
             _ => None,
         };
         let (nack, level_id) = (media.nack, media.extensions.audio_level);
-        let (index, begun) = self.place(now, header.ssrc, header.sequence_number, epochs)?;
+        let (index, begun) = if repaired {
+            (self.place_repaired(header.ssrc, header.sequence_number)?, false)
+        } else {
+            self.place(now, header.ssrc, header.sequence_number, epochs)?
+        };
         let stream = self.stream.as_mut().ok_or(Refusal::Unbound)?;
         if index < stream.first {
             return Err(Refusal::Late);
         }
-        if !stream.history.insert(index, header, vp8, packet.payload) {
+        if !stream.history.insert(now, index, header, vp8, packet.payload) {
             return Err(Refusal::Duplicate);
         }
         if nack && !begun {
             stream.missing.received(now, index, stream.reception.highest());
         }
-        stream.reception.packet(now, index, header.timestamp);
+        if repaired {
+            stream.reception.repaired(index);
+        } else {
+            stream.reception.packet(now, index, header.timestamp);
+        }
         stream.last_at = now;
         if kind == MediaKind::Audio {
             let level = level_id.and_then(|id| packet.extensions.audio_level(id));
@@ -207,6 +233,19 @@ impl Line {
         }
         if let Some(sink) = &mut self.sink {
             sink.target.clock(ntp, rtp, now);
+        }
+    }
+
+    /// Finds the index of a packet that comes again. Repair begins nothing: what it repairs was sent before.
+    fn place_repaired(&mut self, ssrc: u32, sequence_number: u16) -> Result<u64, Refusal> {
+        let stream = self.stream.as_mut().filter(|stream| stream.ssrc == ssrc);
+        let stream = stream.ok_or(Refusal::Late)?;
+        match stream.sequence.locate(sequence_number) {
+            Position::At(index) => {
+                stream.sequence.extend(sequence_number);
+                Ok(index)
+            }
+            Position::Restarted(_) => Err(Refusal::Late),
         }
     }
 

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use seodang_model::protocol::MediaState;
-use seodang_model::{ParticipantId, Rights, Source};
-use seodang_rtp::{ReportBlock, RtcpWriter, RtpView};
+use seodang_model::{MediaKind, ParticipantId, Rights, Source};
+use seodang_rtp::{ReportBlock, RtcpWriter, RtpView, TransportArrivals};
 
+use super::bindings::{Binding, Bindings};
 use super::line::Line;
 use super::stats::Counters;
 use super::{Negotiated, Output};
@@ -19,14 +20,25 @@ pub(super) struct Publisher {
     pub(super) state: MediaState,
     /// In the order of [`Source::ALL`].
     pub(super) lines: [Line; 4],
-    /// SSRC and line.
-    bindings: Vec<(u32, usize)>,
-    learned: usize,
+    bindings: Bindings,
     next_report: Option<Instant>,
+    transport: Option<TransportFeedback>,
 }
 
-/// SSRCs learned from the mid extension, at most: a browser needs one for each line.
-const MAX_LEARNED_SSRCS: usize = 16;
+/// What a sender is told about all its packets together (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+#[derive(Default)]
+struct TransportFeedback {
+    /// Of the header extension.
+    id: u8,
+    arrivals: TransportArrivals,
+    /// Browsers take the feedback by the SSRC of one of their streams.
+    newest_ssrc: u32,
+    due: Option<Instant>,
+}
+
+/// Feedback about all packets goes out this long after the first of them, as browsers do it to one another.
+const FEEDBACK_PERIOD: Duration = Duration::from_millis(100);
+
 /// Reports and the estimate go out this often.
 pub(super) const REPORT_PERIOD: Duration = Duration::from_secs(1);
 /// A publication without a packet for as long is stalled.
@@ -44,9 +56,9 @@ impl Publisher {
             ready: false,
             state: MediaState::New,
             lines: Source::ALL.map(Line::new),
-            bindings: Vec::new(),
-            learned: 0,
+            bindings: Bindings::default(),
             next_report: None,
+            transport: None,
         }
     }
 
@@ -61,11 +73,17 @@ impl Publisher {
         for negotiated in &media.sources {
             let place = place(negotiated.source);
             if self.lines[place].media.is_none() {
-                self.bindings
-                    .extend(negotiated.ssrcs.iter().map(|ssrc| (*ssrc, place)));
+                self.bindings.announce(place, negotiated);
                 self.lines[place].media = Some(negotiated.clone());
             }
         }
+        let mut ids = media.sources.iter().map(|source| source.extensions.transport_cc);
+        self.transport = ids.find_map(|id| {
+            Some(TransportFeedback {
+                id: id?,
+                ..Default::default()
+            })
+        });
     }
 
     pub(super) fn disconnect(&mut self) {
@@ -75,8 +93,8 @@ impl Publisher {
         }
         self.ready = false;
         self.bindings.clear();
-        self.learned = 0;
         self.next_report = None;
+        self.transport = None;
     }
 
     pub(super) fn ready(&mut self, now: Instant) {
@@ -87,24 +105,22 @@ impl Publisher {
         }
     }
 
-    /// The line a packet belongs to: by its SSRC, else by the mid it carries, which binds the SSRC.
-    pub(super) fn bind(&mut self, packet: &RtpView<'_>) -> Option<usize> {
-        let ssrc = packet.header.ssrc;
-        if let Some((_, line)) = self.bindings.iter().find(|(bound, _)| *bound == ssrc) {
-            return Some(*line);
+    /// What an authentic packet is for.
+    pub(super) fn bind(&mut self, packet: &RtpView<'_>) -> Option<Binding> {
+        let lines = self.lines.iter().map(|line| line.media.as_ref());
+        self.bindings.bind(packet, lines)
+    }
+
+    /// Notes the arrival of an authentic packet, whatever becomes of it.
+    pub(super) fn note_arrival(&mut self, now: Instant, packet: &RtpView<'_>) {
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
+        if let Some(number) = packet.extensions.transport_sequence_number(transport.id) {
+            transport.arrivals.packet(now, number);
+            transport.newest_ssrc = packet.header.ssrc;
+            transport.due.get_or_insert(now + FEEDBACK_PERIOD);
         }
-        if self.learned >= MAX_LEARNED_SSRCS {
-            return None;
-        }
-        let line = self.lines.iter().position(|line| {
-            line.media.as_ref().is_some_and(|media| {
-                media.extensions.mid.and_then(|id| packet.extensions.text(id)) == Some(media.mid.as_str())
-                    && media.payload_type == packet.header.payload_type
-            })
-        })?;
-        self.bindings.push((ssrc, line));
-        self.learned += 1;
-        Some(line)
     }
 
     /// The line that an SSRC sends on.
@@ -149,12 +165,31 @@ impl Publisher {
         }
         writer.clear();
         let mut due = Vec::new();
-        for stream in self.lines.iter_mut().filter_map(|line| line.stream.as_mut()) {
-            stream.missing.take_due(now, &mut due);
+        let mut urgent = false;
+        for line in &mut self.lines {
+            let Some(stream) = &mut line.stream else { continue };
+            urgent |= stream.missing.take_due(now, &mut due);
+            if stream.missing.take_hopeless() && line.source.kind() == MediaKind::Video {
+                line.wishes.wish();
+            }
             counters.nacks_sent += due.len() as u64;
             writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
         }
-        if !writer.is_empty() {
+        // On a line that loses much a request is lost as often as its answer; who gets both sends the packet once.
+        for _ in 0..1 + usize::from(urgent) {
+            if !writer.is_empty() {
+                out.rtcp(self.participant, writer.as_bytes());
+            }
+        }
+        writer.clear();
+        if let Some(transport) = &mut self.transport
+            && transport.due.is_some_and(|at| at <= now)
+        {
+            transport.due = None;
+            transport
+                .arrivals
+                .report(SERVER_SSRC, transport.newest_ssrc, writer);
+            counters.transport_feedbacks += 1;
             out.rtcp(self.participant, writer.as_bytes());
         }
         self.ask_keyframes(now, writer, counters, out);
@@ -171,7 +206,8 @@ impl Publisher {
             let asks = self.is_active(place) && line.media_ssrc().is_some();
             [missing, line.wishes.deadline().filter(|_| asks)]
         });
-        lines.chain([self.next_report]).flatten().min()
+        let feedback = self.transport.as_ref().and_then(|transport| transport.due);
+        lines.chain([self.next_report, feedback]).flatten().min()
     }
 
     /// Tells the driver when the state is another than before.

@@ -54,6 +54,12 @@ impl Reception {
         self.transit = Some((now, timestamp));
     }
 
+    /// A packet that came as repair: it stays counted as lost (RFC 4588 section 6.1), or the sender would not learn of
+    /// the loss.
+    pub(super) fn repaired(&mut self, index: u64) {
+        self.highest = self.highest.max(index);
+    }
+
     pub(super) fn sender_report(&mut self, now: Instant, ntp: NtpTime) {
         self.last_report = Some((ntp, now));
     }

@@ -30,12 +30,25 @@ pub(crate) struct NegotiatedSource {
     pub(crate) mid: String,
     /// The SSRCs the offer announced; may be empty. RTX SSRCs do not belong here.
     pub(crate) ssrcs: Vec<u32>,
-    /// The one payload type that is accepted.
+    /// The encodings that were answered with yes (RFC 8853); empty for a line that sends one, which has no name.
+    pub(crate) rids: Vec<String>,
+    /// The one payload type that is accepted, beside that of repair.
     pub(crate) payload_type: u8,
+    /// How missing packets come again; `None`: as they were.
+    pub(crate) rtx: Option<NegotiatedRtx>,
     /// Ids of the header extensions that were answered.
     pub(crate) extensions: ExtensionIds,
     /// Whether missing packets may be asked for.
     pub(crate) nack: bool,
+}
+
+/// Repair of a line that the participant sends on (RFC 4588).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NegotiatedRtx {
+    /// Of the packets that repair.
+    pub(crate) payload_type: u8,
+    /// What the offer announced: an SSRC and the one that repairs it. Empty: learned from packets.
+    pub(crate) pairs: Vec<(u32, u32)>,
 }
 
 /// Ids of RFC 8285 header extensions; `None` when not negotiated.
@@ -43,8 +56,14 @@ pub(crate) struct NegotiatedSource {
 pub(crate) struct ExtensionIds {
     /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 9143).
     pub(crate) mid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id` (RFC 8852): an encoding.
+    pub(crate) rid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id` (RFC 8852): the encoding a packet repairs.
+    pub(crate) rrid: Option<u8>,
     /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` (RFC 6464).
     pub(crate) audio_level: Option<u8>,
+    /// The transport-wide sequence number, where feedback about it was negotiated too.
+    pub(crate) transport_cc: Option<u8>,
 }
 
 /// A line the participant receives on.
@@ -60,6 +79,17 @@ pub(crate) struct NegotiatedSlot {
     pub(crate) payload_type: u8,
     /// Whether requests to send again are answered.
     pub(crate) nack: bool,
+    /// How they are answered; `None`: with the same packet again.
+    pub(crate) rtx: Option<SlotRtx>,
+}
+
+/// Repair of a slot (RFC 4588).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotRtx {
+    /// As [`NegotiatedSlot::ssrc`].
+    pub(crate) ssrc: u32,
+    /// The payload type the subscriber expects of packets that repair.
+    pub(crate) payload_type: u8,
 }
 
 /// Where the room's decisions go: the driver seals and sends, tests collect.

@@ -23,6 +23,8 @@ pub(super) struct Slot {
     /// Highest index given out; the next feed starts above it.
     highest: u64,
     last: Option<Last>,
+    /// The next index of the stream that repairs; each is used once, so that its nonces are safe by themselves.
+    next_repair: u64,
     packets: u32,
     bytes: u32,
 }
@@ -70,12 +72,15 @@ pub(super) struct Incoming<'a> {
 pub(super) struct Outgoing<'a> {
     pub(super) index: u64,
     pub(super) header: [u8; RtpHeader::SIZE],
-    prefix: [u8; Vp8Descriptor::MAX_SIZE],
+    /// Of a packet that repairs: the sequence number first (RFC 4588 section 4).
+    prefix: [u8; SEQUENCE_NUMBER_SIZE + Vp8Descriptor::MAX_SIZE],
     prefix_len: usize,
     pub(super) payload: &'a [u8],
     /// It is the first of a feed.
     pub(super) switched: bool,
 }
+
+const SEQUENCE_NUMBER_SIZE: usize = 2;
 
 impl Outgoing<'_> {
     pub(super) fn prefix(&self) -> &[u8] {
@@ -93,6 +98,7 @@ impl Slot {
         // section 3.3.1).
         let highest = u64::from(media.ssrc & 0x3fff);
         Self {
+            next_repair: highest,
             media,
             target: None,
             feed: None,
@@ -195,6 +201,34 @@ impl Slot {
         ))
     }
 
+    /// A stored packet of the present feed as one that repairs it, where that was negotiated.
+    pub(super) fn repair<'a>(&mut self, index: u64, stored: &'a Stored) -> Option<Outgoing<'a>> {
+        let rtx = self.media.rtx?;
+        let again = self.again(index, stored)?;
+        let index = self.next_repair;
+        self.next_repair += 1;
+        let mut prefix = [0; SEQUENCE_NUMBER_SIZE + Vp8Descriptor::MAX_SIZE];
+        let prefix_len = SEQUENCE_NUMBER_SIZE + again.prefix_len;
+        prefix[..SEQUENCE_NUMBER_SIZE].copy_from_slice(&(again.index as u16).to_be_bytes());
+        prefix[SEQUENCE_NUMBER_SIZE..prefix_len].copy_from_slice(again.prefix());
+        let feed = self.feed?;
+        let header = RtpHeader {
+            marker: stored.header.marker,
+            payload_type: rtx.payload_type,
+            sequence_number: index as u16,
+            timestamp: stored.header.timestamp.wrapping_add(feed.timestamp_offset),
+            ssrc: rtx.ssrc,
+        };
+        Some(Outgoing {
+            index,
+            header: header.to_bytes(),
+            prefix,
+            prefix_len,
+            payload: again.payload,
+            switched: false,
+        })
+    }
+
     /// The source's report in the slot's terms.
     pub(super) fn sender_info(&self, ntp: NtpTime, rtp: u32) -> Option<SenderInfo> {
         let feed = self.feed?;
@@ -248,10 +282,13 @@ impl Slot {
             timestamp: header.timestamp.wrapping_add(feed.timestamp_offset),
             ssrc: self.media.ssrc,
         };
-        let mut prefix = [0; Vp8Descriptor::MAX_SIZE];
-        let prefix_len = vp8.map_or(0, |vp8| {
-            vp8.rewrite(payload, feed.picture_id_offset, feed.tl0_offset, &mut prefix)
-        });
+        let mut prefix = [0; SEQUENCE_NUMBER_SIZE + Vp8Descriptor::MAX_SIZE];
+        let prefix_len = match (vp8, prefix.first_chunk_mut()) {
+            (Some(vp8), Some(prefix)) => {
+                vp8.rewrite(payload, feed.picture_id_offset, feed.tl0_offset, prefix)
+            }
+            _ => 0,
+        };
         Outgoing {
             index,
             header: header.to_bytes(),

@@ -19,6 +19,8 @@ pub(super) enum Refusal {
     Late,
     /// Here already.
     Duplicate,
+    /// Repair that carries nothing: a browser probes the way.
+    Padding,
 }
 
 macro_rules! counters {
@@ -47,8 +49,12 @@ counters! {
     packets_resent,
     /// Requests to send again that the budget refused.
     resends_refused,
+    /// RTP packets of participants that came as repair (RFC 4588) and were missing.
+    packets_repaired,
     /// Sequence numbers asked of publishers.
     nacks_sent,
+    /// Transport-wide feedback told to publishers.
+    transport_feedbacks,
     /// Key frames asked of publishers.
     keyframes_requested,
     /// Key frames that began.
@@ -71,6 +77,8 @@ counters! {
     dropped_late,
     /// See [`Refusal`].
     dropped_duplicate,
+    /// See [`Refusal`].
+    dropped_padding,
 }
 
 impl Counters {
@@ -83,6 +91,7 @@ impl Counters {
             Refusal::Unpublished => &mut self.dropped_unpublished,
             Refusal::Late => &mut self.dropped_late,
             Refusal::Duplicate => &mut self.dropped_duplicate,
+            Refusal::Padding => &mut self.dropped_padding,
         } += 1;
     }
 }

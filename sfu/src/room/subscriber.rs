@@ -9,6 +9,7 @@ use super::Negotiated;
 use super::line::LineId;
 use super::loudness::{Voice, choose_voices};
 use super::nack::{ResendBudget, Resends};
+use super::round_trip::RoundTrip;
 use super::slot::Slot;
 
 /// A participant as one who receives.
@@ -19,6 +20,7 @@ pub(super) struct Subscriber {
     /// For each slot.
     pub(super) resends: Vec<Resends>,
     pub(super) budget: ResendBudget,
+    pub(super) round_trip: RoundTrip,
     pub(super) generation: u32,
     view: Vec<ViewSlot>,
     /// What the participant was told last.
@@ -36,6 +38,7 @@ impl Subscriber {
             slots: Vec::new(),
             resends: Vec::new(),
             budget: ResendBudget::new(now),
+            round_trip: RoundTrip::default(),
             generation: 0,
             view: Vec::new(),
             told: None,
@@ -47,6 +50,7 @@ impl Subscriber {
         self.slots = media.slots.iter().cloned().map(Slot::new).collect();
         self.resends.resize_with(self.slots.len(), Resends::default);
         self.budget = ResendBudget::new(now);
+        self.round_trip = RoundTrip::default();
     }
 
     pub(super) fn disconnect(&mut self) {

@@ -2,9 +2,11 @@
 
 mod abuse;
 mod feedback;
+mod loss;
 mod mirror;
 mod nonces;
 mod pictures;
+mod repair;
 mod sound;
 
 use std::time::{Duration, Instant};
@@ -22,6 +24,9 @@ pub(super) const ALL: Rights = Rights {
 };
 pub(super) const VP8: u8 = 96;
 pub(super) const OPUS: u8 = 111;
+/// Repair of pictures, from participants and to them.
+pub(super) const RTX: u8 = 97;
+pub(super) const SLOT_RTX: u8 = 122;
 const MID_ID: u8 = 4;
 const LEVEL_ID: u8 = 1;
 
@@ -144,24 +149,40 @@ pub(super) fn ssrc(number: usize, source: Source) -> u32 {
     (number as u32 + 1) * 100 + place(source) as u32
 }
 
+/// The SSRC under which it is repaired.
+pub(super) fn rtx_ssrc(number: usize, source: Source) -> u32 {
+    ssrc(number, source) + 50
+}
+
 pub(super) fn slot_ssrc(number: usize, slot: usize) -> u32 {
     (number as u32 + 1) * 10_000 + slot as u32
 }
 
+pub(super) fn slot_rtx_ssrc(number: usize, slot: usize) -> u32 {
+    slot_ssrc(number, slot) + 5_000
+}
+
+/// Slots of participants with odd numbers are repaired with RTX, those of the others with the same packets again.
 pub(super) fn negotiated(number: usize, video: usize, audio: usize) -> Negotiated {
     let extensions = ExtensionIds {
         mid: Some(MID_ID),
         audio_level: Some(LEVEL_ID),
+        ..Default::default()
     };
     let sources = Source::ALL.map(|source| NegotiatedSource {
         source,
         mid: format!("up{}", place(source)),
         ssrcs: vec![ssrc(number, source)],
+        rids: Vec::new(),
         payload_type: if source.kind() == MediaKind::Video {
             VP8
         } else {
             OPUS
         },
+        rtx: (source.kind() == MediaKind::Video).then(|| NegotiatedRtx {
+            payload_type: RTX,
+            pairs: vec![(ssrc(number, source), rtx_ssrc(number, source))],
+        }),
         extensions,
         nack: true,
     });
@@ -175,6 +196,10 @@ pub(super) fn negotiated(number: usize, video: usize, audio: usize) -> Negotiate
         ssrc: slot_ssrc(number, slot),
         payload_type: if slot < video { 120 } else { 121 },
         nack: true,
+        rtx: (slot < video && number % 2 == 1).then(|| SlotRtx {
+            ssrc: slot_rtx_ssrc(number, slot),
+            payload_type: SLOT_RTX,
+        }),
     });
     Negotiated {
         sources: sources.into(),
@@ -304,6 +329,16 @@ pub(super) fn picture_of(number: usize, count: u32, key: bool) -> Vec<u8> {
     bytes.extend_from_slice(&[if key { 0x10 } else { 0x11 }, 2, 0, 0x9d, 1, 0x2a, 64, 0, 48, 0]);
     bytes.push(number as u8);
     bytes.extend_from_slice(&sequence_number.to_be_bytes());
+    bytes
+}
+
+/// The camera's packet as one that repairs it.
+pub(super) fn picture_again(number: usize, repair: u16, count: u32, key: bool) -> Vec<u8> {
+    let mut bytes = picture_of(number, count, key);
+    bytes[1] = bytes[1] & 0x80 | RTX;
+    bytes[2..4].copy_from_slice(&repair.to_be_bytes());
+    bytes[8..12].copy_from_slice(&rtx_ssrc(number, Source::Camera).to_be_bytes());
+    bytes.splice(12..12, (count as u16).to_be_bytes());
     bytes
 }
 

@@ -3,7 +3,7 @@
 mod answer;
 mod offer;
 
-pub(crate) use answer::{AnswerLines, write_answer};
+pub(crate) use answer::{AnswerLines, SlotSsrcs, write_answer};
 pub(crate) use offer::{LineUse, ReadOffer, read_offer};
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use seodang_model::protocol::IceState;
 use super::{Command, Outbox, Worker};
 use crate::OfferError;
 use crate::driver::connection::Connection;
-use crate::room::{Negotiated, NegotiatedSlot, Room};
-use crate::transport::sdp::{AnswerLines, LineUse, ReadOffer, write_answer};
+use crate::room::{Negotiated, NegotiatedSlot, Room, SlotRtx};
+use crate::transport::sdp::{AnswerLines, LineUse, ReadOffer, SlotSsrcs, write_answer};
 
 impl Worker {
     pub(super) fn handle_command(&mut self, now: Instant, command: Command) {
@@ -115,7 +115,12 @@ impl Worker {
             .lessons
             .get(&participant)
             .ok_or(OfferError::UnknownParticipant)?;
-        let slot_ssrcs: Vec<u32> = (0..read.slots).map(|_| self.fresh_ssrc()).collect();
+        let slot_ssrcs: Vec<SlotSsrcs> = (0..read.slots)
+            .map(|_| SlotSsrcs {
+                media: self.fresh_ssrc(),
+                rtx: self.fresh_ssrc(),
+            })
+            .collect();
         let mut media = Negotiated::default();
         let mut slots: Vec<Option<NegotiatedSlot>> = vec![None; read.slots];
         for line in &read.lines {
@@ -125,9 +130,13 @@ impl Worker {
                     slots[place] = Some(NegotiatedSlot {
                         mid: line.mid.clone(),
                         kind: line.kind,
-                        ssrc: slot_ssrcs[place],
+                        ssrc: slot_ssrcs[place].media,
                         payload_type: codec.payload_type,
                         nack: codec.nack,
+                        rtx: codec.rtx.map(|payload_type| SlotRtx {
+                            ssrc: slot_ssrcs[place].rtx,
+                            payload_type,
+                        }),
                     });
                 }
                 _ => {}

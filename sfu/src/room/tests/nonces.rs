@@ -38,6 +38,12 @@ enum Step {
         number: usize,
         source: Source,
     },
+    /// A packet comes as repair.
+    PictureAgain {
+        number: usize,
+        back: u16,
+        key: bool,
+    },
     /// The sender's count begins anew.
     Restart {
         number: usize,
@@ -61,9 +67,11 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..PEOPLE, 0u16..20, 1u16..4, prop::bool::weighted(0.2))
             .prop_map(|(number, back, skip, key)| Step::Picture { number, back: back.saturating_sub(12), skip, key }),
+        4 => (0..PEOPLE, 0u16..40, prop::bool::weighted(0.2))
+            .prop_map(|(number, back, key)| Step::PictureAgain { number, back, key }),
         6 => (0..PEOPLE, 1u16..4, 0u8..128).prop_map(|(number, skip, below)| Step::Sound { number, skip, below }),
         3 => (0..PEOPLE, [0..PEOPLE, 0..PEOPLE]).prop_map(|(number, shown)| Step::View { number, shown }),
-        6 => (0..PEOPLE, 0usize..4, 0u16..30).prop_map(|(number, slot, behind)| Step::Nack { number, slot, behind }),
+        24 => (0..PEOPLE, 0usize..3, 0u16..8).prop_map(|(number, slot, behind)| Step::Nack { number, slot, behind }),
         1 => (0..PEOPLE, source.clone()).prop_map(|(number, source)| Step::Publish { number, source }),
         1 => (0..PEOPLE, source).prop_map(|(number, source)| Step::Unpublish { number, source }),
         1 => (0..PEOPLE, 4000u32..60_000).prop_map(|(number, jump)| Step::Restart { number, jump }),
@@ -81,10 +89,32 @@ struct Watch {
     /// Highest index, its sender and timestamp, of each connection and SSRC.
     newest: BTreeMap<(ParticipantId, u32, u32), (u64, u8, u32)>,
     again: usize,
+    repairs: usize,
     switches: usize,
 }
 
 impl Watch {
+    /// A stream that repairs has its own count, and brings what was given out before.
+    fn check_repair(&mut self, given: &Given, connection: u32, number: usize) {
+        let view = given.view();
+        let key = (given.to, connection, view.header.ssrc, given.index);
+        assert_eq!(self.seen.insert(key, given.bytes.clone()), None, "a nonce twice");
+        let slot = view.header.ssrc - slot_rtx_ssrc(number, 0);
+        let ssrc = slot_ssrc(number, slot as usize);
+        let repaired = view.repaired(ssrc, 120).expect("a sequence number");
+        let (newest, ..) = self.newest[&(given.to, connection, ssrc)];
+        let behind = (newest as u16).wrapping_sub(repaired.header.sequence_number);
+        let bytes = [&repaired.header.to_bytes()[..], repaired.payload].concat();
+        let key = (given.to, connection, ssrc, newest - u64::from(behind));
+        // What came just before the key frame that a feed begins with was not given out, and may be asked for.
+        let before = self.seen.insert(key, bytes.clone());
+        assert!(
+            before.is_none_or(|before| before == bytes),
+            "another packet than was given out"
+        );
+        self.repairs += 1;
+    }
+
     fn check(&mut self, given: &Given) {
         let number = (0..PEOPLE)
             .find(|number| who(*number) == given.to)
@@ -93,6 +123,9 @@ impl Watch {
         let header = view.header;
         let connection = self.connections[number];
         assert_eq!(header.sequence_number, given.index as u16);
+        if header.payload_type == SLOT_RTX {
+            return self.check_repair(given, connection, number);
+        }
         let before = self.seen.insert(
             (given.to, connection, header.ssrc, given.index),
             given.bytes.clone(),
@@ -145,6 +178,7 @@ fn run(steps: &[Step]) -> Watch {
     let mut watch = Watch::default();
     let mut pictures = [65_500u32; PEOPLE];
     let mut sounds = [65_500u32; PEOPLE];
+    let mut repairs = 0u16;
     for number in 0..PEOPLE {
         enter(&mut class, number);
     }
@@ -162,6 +196,11 @@ fn run(steps: &[Step]) -> Watch {
                     &picture_of(number, pictures[number] - u32::from(back), key),
                 );
             }
+            Step::PictureAgain { number, back, key } => {
+                repairs += 1;
+                let count = pictures[number] - u32::from(back);
+                class.send(number, &picture_again(number, repairs, count, key));
+            }
             Step::Sound { number, skip, below } => {
                 sounds[number] += u32::from(skip);
                 class.send(number, &sound_of(number, Microphone, sounds[number], below));
@@ -173,9 +212,8 @@ fn run(steps: &[Step]) -> Watch {
                 let ssrc = slot_ssrc(number, slot);
                 let newest = watch.newest.get(&(who(number), watch.connections[number], ssrc));
                 let sequence_number = newest.map_or(0, |(index, ..)| *index as u16).wrapping_sub(behind);
-                class.rtcp(number, |writer| {
-                    writer.nack(1, ssrc, [sequence_number].into_iter())
-                });
+                let lost = (0..4).map(|ahead| sequence_number.wrapping_add(ahead));
+                class.rtcp(number, |writer| writer.nack(1, ssrc, lost));
             }
             Step::Publish { number, source } => class.publish(number, source),
             Step::Unpublish { number, source } => class.unpublish(number, source),
@@ -220,22 +258,25 @@ fn the_watch_sees_resends_and_switches() {
                 key: round % 5 == 0,
             });
         }
-        steps.push(Step::View {
-            number: 0,
-            shown: [round % 3 + 1, 2],
-        });
-        steps.push(Step::Nack {
-            number: 0,
-            slot: 0,
-            behind: 1,
-        });
+        for number in [0, 1] {
+            steps.push(Step::View {
+                number,
+                shown: [round % 2 + 2, 2],
+            });
+            steps.push(Step::Nack {
+                number,
+                slot: 0,
+                behind: 1,
+            });
+        }
         steps.push(Step::Wait { ms: 33 });
     }
     let watch = run(&steps);
     assert!(
-        watch.again > 20 && watch.switches > 10,
-        "{} {}",
+        watch.again > 20 && watch.repairs > 20 && watch.switches > 10,
+        "{} {} {}",
         watch.again,
+        watch.repairs,
         watch.switches
     );
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use seodang_model::MediaKind;
 
-use super::offer::{LineUse, ReadOffer};
+use super::offer::{AUDIO_LEVEL, LineUse, MID, ReadOffer, TRANSPORT_CC};
 use crate::transport::dtls::Fingerprint;
 use crate::transport::ice::Credentials;
 
@@ -14,8 +14,16 @@ pub(crate) struct AnswerLines<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) fingerprint: &'a Fingerprint,
     pub(crate) candidates: &'a [SocketAddr],
-    /// The SSRC of each slot, by its place in the message.
-    pub(crate) slot_ssrcs: &'a [u32],
+    /// The SSRCs of each slot, by its place in the message.
+    pub(crate) slot_ssrcs: &'a [SlotSsrcs],
+}
+
+/// What a slot sends under; each is used once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlotSsrcs {
+    pub(crate) media: u32,
+    /// Used where repair was negotiated.
+    pub(crate) rtx: u32,
 }
 
 /// The answer to a read offer: sources are received, slots are sent, everything else is inactive.
@@ -54,7 +62,10 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
             continue;
         };
         let pt = codec.payload_type;
-        write(format_args!("m={media} 9 UDP/TLS/RTP/SAVPF {pt}"));
+        match codec.rtx {
+            Some(rtx) => write(format_args!("m={media} 9 UDP/TLS/RTP/SAVPF {pt} {rtx}")),
+            None => write(format_args!("m={media} 9 UDP/TLS/RTP/SAVPF {pt}")),
+        }
         write(format_args!("c=IN IP4 0.0.0.0"));
         write(format_args!("a=mid:{}", line.mid));
         write(format_args!("a=ice-ufrag:{}", with.credentials.ufrag));
@@ -71,6 +82,10 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
                         write(format_args!("a=rtcp-fb:{pt} {feedback}"));
                     }
                 }
+                if let Some(rtx) = codec.rtx {
+                    write(format_args!("a=rtpmap:{rtx} rtx/90000"));
+                    write(format_args!("a=fmtp:{rtx} apt={pt}"));
+                }
             }
             MediaKind::Audio => {
                 write(format_args!("a=rtpmap:{pt} opus/48000/2"));
@@ -82,25 +97,32 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
         }
         match line.used {
             LineUse::Source(_) => {
-                if let Some(id) = line.extensions.mid {
-                    write(format_args!("a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:mid"));
+                let level = line.extensions.audio_level;
+                for (id, uri) in [
+                    (line.extensions.mid, MID),
+                    (level.filter(|_| line.kind == MediaKind::Audio), AUDIO_LEVEL),
+                    (line.extensions.transport_cc, TRANSPORT_CC),
+                ] {
+                    if let Some(id) = id {
+                        write(format_args!("a=extmap:{id} {uri}"));
+                    }
                 }
-                if let Some(id) = line
-                    .extensions
-                    .audio_level
-                    .filter(|_| line.kind == MediaKind::Audio)
-                {
-                    write(format_args!(
-                        "a=extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-                    ));
+                if line.extensions.transport_cc.is_some() {
+                    write(format_args!("a=rtcp-fb:{pt} transport-cc"));
                 }
                 write(format_args!("a=recvonly"));
             }
             LineUse::Slot(place) => {
-                let ssrc = with.slot_ssrcs.get(place).copied().unwrap_or_default();
+                let SlotSsrcs { media, rtx } = with.slot_ssrcs.get(place).copied().unwrap_or_default();
                 write(format_args!("a=sendonly"));
                 write(format_args!("a=msid:slot-{mid} track-{mid}", mid = line.mid));
-                write(format_args!("a=ssrc:{ssrc} cname:seodang"));
+                if codec.rtx.is_some() {
+                    write(format_args!("a=ssrc-group:FID {media} {rtx}"));
+                    write(format_args!("a=ssrc:{media} cname:seodang"));
+                    write(format_args!("a=ssrc:{rtx} cname:seodang"));
+                } else {
+                    write(format_args!("a=ssrc:{media} cname:seodang"));
+                }
             }
             LineUse::Nothing => write(format_args!("a=inactive")),
         }

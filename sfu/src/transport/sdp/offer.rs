@@ -9,7 +9,7 @@ use seodang_model::protocol::Offer;
 use seodang_model::{MediaKind, Source};
 
 use crate::OfferError;
-use crate::room::{ExtensionIds, NegotiatedSource};
+use crate::room::{ExtensionIds, NegotiatedRtx, NegotiatedSource};
 use crate::transport::dtls::Fingerprint;
 
 /// Media lines of an offer; a page has 19, a participant of a load test that watches thirty a few more than 40.
@@ -19,8 +19,12 @@ const MOST_BYTES: usize = 64 * 1024;
 /// SSRCs a line may announce: the stream, its repair, and spares.
 const MOST_SSRCS: usize = 4;
 
-const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
-const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+pub(super) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+pub(super) const RRID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
+pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// What an offer asks for, as far as it is answered with yes.
 #[derive(Debug)]
@@ -41,6 +45,10 @@ pub(crate) struct Line {
     pub(crate) codec: Option<Codec>,
     pub(crate) extensions: ExtensionIds,
     pub(crate) ssrcs: Vec<u32>,
+    /// SSRCs of a stream and its repair.
+    pub(crate) pairs: Vec<(u32, u32)>,
+    /// The encodings that are answered with yes.
+    pub(crate) rids: Vec<String>,
     pub(crate) used: LineUse,
 }
 
@@ -60,6 +68,8 @@ pub(crate) enum LineUse {
 pub(crate) struct Codec {
     pub(crate) payload_type: u8,
     pub(crate) nack: bool,
+    /// The payload type of its repair, where that is answered with yes.
+    pub(crate) rtx: Option<u8>,
 }
 
 impl Line {
@@ -70,7 +80,12 @@ impl Line {
             source,
             mid: self.mid.clone(),
             ssrcs: self.ssrcs.clone(),
+            rids: self.rids.clone(),
             payload_type: codec.payload_type,
+            rtx: codec.rtx.map(|payload_type| NegotiatedRtx {
+                payload_type,
+                pairs: self.pairs.clone(),
+            }),
             extensions: self.extensions,
             nack: codec.nack,
         })
@@ -211,17 +226,46 @@ fn read_line(
             },
         ));
     }
-    Ok(Line {
+    let pairs = pairs(description);
+    let mut line = Line {
         mid: mid.to_owned(),
         kind,
         codec,
         extensions: ExtensionIds {
             mid: extension(description, MID),
+            rid: extension(description, RID),
+            rrid: extension(description, RRID),
             audio_level: extension(description, AUDIO_LEVEL),
+            transport_cc: extension(description, TRANSPORT_CC).filter(|_| {
+                codec.is_some_and(|codec| has_feedback(description, codec.payload_type, "transport-cc"))
+            }),
         },
-        ssrcs: announced(description),
+        ssrcs: announced(description, &pairs),
+        pairs,
+        rids: Vec::new(),
         used,
-    })
+    };
+    let repairs = match used {
+        LineUse::Source(_) => line.can_bind_repair(),
+        LineUse::Slot(_) => true,
+        LineUse::Nothing => false,
+    };
+    if !repairs {
+        line.codec = line.codec.map(|codec| Codec { rtx: None, ..codec });
+    }
+    Ok(line)
+}
+
+impl Line {
+    /// Whether it can be told what a repairing packet of this line repairs: by a pair for every stream, else by the
+    /// names it carries.
+    fn can_bind_repair(&self) -> bool {
+        if self.rids.is_empty() && !self.ssrcs.is_empty() {
+            let paired = |ssrc| self.pairs.iter().any(|(media, _)| *media == ssrc);
+            return self.ssrcs.iter().copied().all(paired);
+        }
+        self.extensions.mid.is_some() && (self.rids.is_empty() || self.extensions.rrid.is_some())
+    }
 }
 
 fn find_codec(description: &MediaDescription, kind: MediaKind) -> Option<Codec> {
@@ -234,13 +278,39 @@ fn find_codec(description: &MediaDescription, kind: MediaKind) -> Option<Codec> 
         let number: u8 = number.parse().ok().filter(|number| *number < 128)?;
         name.trim().eq_ignore_ascii_case(wanted).then_some(number)
     })?;
-    let nack = values(description, "rtcp-fb").any(|text| {
+    let nack = has_feedback(description, payload_type, "nack");
+    Some(Codec {
+        payload_type,
+        nack,
+        rtx: find_rtx(description, payload_type).filter(|_| nack && kind == MediaKind::Video),
+    })
+}
+
+/// Whether a kind of feedback without parameter is offered for a payload type (RFC 4585 section 4.2).
+fn has_feedback(description: &MediaDescription, payload_type: u8, kind: &str) -> bool {
+    values(description, "rtcp-fb").any(|text| {
         let mut words = text.split_whitespace();
         let of = words.next();
         let this = of == Some("*") || of.and_then(|number| number.parse().ok()) == Some(payload_type);
-        this && words.next() == Some("nack") && words.next().is_none()
-    });
-    Some(Codec { payload_type, nack })
+        this && words.next() == Some(kind) && words.next().is_none()
+    })
+}
+
+/// The payload type that repairs `of` (RFC 4588 section 8.6).
+fn find_rtx(description: &MediaDescription, of: u8) -> Option<u8> {
+    values(description, "rtpmap").find_map(|text| {
+        let (number, name) = text.split_once(' ')?;
+        let number: u8 = number.parse().ok().filter(|number| *number < 128)?;
+        let repairs = values(description, "fmtp").any(|text| {
+            text.split_once(' ').is_some_and(|(of_number, parameters)| {
+                let apt = parameters
+                    .split(';')
+                    .find_map(|parameter| parameter.trim().strip_prefix("apt="));
+                of_number.parse() == Ok(number) && apt.and_then(|apt| apt.parse().ok()) == Some(of)
+            })
+        });
+        (name.trim().eq_ignore_ascii_case("rtx/90000") && number != of && repairs).then_some(number)
+    })
 }
 
 fn extension(description: &MediaDescription, uri: &str) -> Option<u8> {
@@ -252,15 +322,21 @@ fn extension(description: &MediaDescription, uri: &str) -> Option<u8> {
     })
 }
 
-/// SSRCs of the stream itself; those of repair (the second of each `FID` group) are left out.
-fn announced(description: &MediaDescription) -> Vec<u32> {
-    let repair: Vec<u32> = values(description, "ssrc-group")
-        .filter_map(|text| text.strip_prefix("FID "))
-        .filter_map(|text| text.split_whitespace().nth(1)?.parse().ok())
-        .collect();
+/// Streams and their repair, by the groups `FID` (RFC 5576 section 4.2).
+fn pairs(description: &MediaDescription) -> Vec<(u32, u32)> {
+    let groups = values(description, "ssrc-group").filter_map(|text| text.strip_prefix("FID "));
+    let pairs = groups.filter_map(|text| {
+        let mut words = text.split_whitespace().map(str::parse);
+        Some((words.next()?.ok()?, words.next()?.ok()?))
+    });
+    pairs.take(MOST_SSRCS).collect()
+}
+
+/// SSRCs of the stream itself; those of repair are left out.
+fn announced(description: &MediaDescription, pairs: &[(u32, u32)]) -> Vec<u32> {
     let mut ssrcs: Vec<u32> = values(description, "ssrc")
         .filter_map(|text| text.split_whitespace().next()?.parse().ok())
-        .filter(|ssrc| !repair.contains(ssrc))
+        .filter(|ssrc| pairs.iter().all(|(_, repair)| repair != ssrc))
         .collect();
     ssrcs.dedup();
     ssrcs.truncate(MOST_SSRCS);

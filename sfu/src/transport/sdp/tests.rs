@@ -8,6 +8,7 @@ use rtc_sdp::description::session::SessionDescription;
 use seodang_model::protocol::Offer;
 use seodang_model::{MediaKind, Source};
 
+use super::offer::TRANSPORT_CC;
 use super::*;
 use crate::OfferError;
 use crate::transport::ice::Credentials;
@@ -35,14 +36,26 @@ fn the_class_page_gets_its_sources_and_slots() {
         assert_eq!(count(&answer, "a=sendonly"), 15);
         assert_eq!(count(&answer, "a=setup:passive"), 19);
         assert_eq!(count(&answer, "a=ice-lite"), 1);
+        let video = read.lines.iter().filter(|line| line.kind == MediaKind::Video);
+        assert!(
+            video
+                .clone()
+                .all(|line| line.codec.is_some_and(|codec| codec.rtx.is_some()))
+        );
+        assert_eq!(count(&answer, "a=fmtp:"), 8 + video.count());
+        assert_eq!(count(&answer, "a=ssrc-group:FID"), 9, "the slots of pictures");
+        let transport_wide = answer.lines().filter(|line| line.ends_with(TRANSPORT_CC)).count();
+        let wished = answer
+            .lines()
+            .filter(|line| line.ends_with(" transport-cc"))
+            .count();
+        assert_eq!(
+            (transport_wide, wished),
+            (4, 4),
+            "upstream, each where both are offered"
+        );
         assert!(answer.contains("a=candidate:") && answer.contains("a=end-of-candidates"));
-        for absent in [
-            "rtx",
-            "video-orientation",
-            "transport-wide",
-            "abs-send-time",
-            "trickle",
-        ] {
+        for absent in ["video-orientation", "abs-send-time", "trickle"] {
             assert!(!answer.contains(absent), "{absent}");
         }
         let opus = read.lines.iter().filter(|line| line.kind == MediaKind::Audio);
@@ -68,6 +81,33 @@ fn repair_streams_are_no_announced_sources() {
         .expect("a group");
     let (first, _) = group.split_once(' ').expect("two");
     assert_eq!(read.lines[0].ssrcs, [first.parse::<u32>().expect("a number")]);
+}
+
+#[test]
+fn repair_that_could_not_be_told_apart_is_answered_with_no() {
+    let camera = |sdp: &str| {
+        let sources = BTreeMap::from([("0".to_owned(), Source::Camera)]);
+        let read = read_offer(&offer(sdp, sources, &[])).expect("a good offer");
+        (answer(&read), read)
+    };
+    let page = CLASS_PAGES[0];
+    let (text, read) = camera(page);
+    assert_eq!(read.lines[0].pairs, [(1_818_827_281, 337_366_720)]);
+    assert!(text.contains("m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n"));
+    assert!(text.contains("a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n"));
+    let without_group = page.replace("a=ssrc-group", "a=x");
+    let another = page.replace("apt=96", "apt=98");
+    let (simulcast, nameless) = (SIMULCAST[0], SIMULCAST[0].replace("sdes:mid", "x"));
+    for (sdp, answered) in [
+        (page, true),
+        (&without_group, false),
+        (&another, false),
+        (simulcast, true),
+        (&nameless, false),
+    ] {
+        let (text, _) = camera(sdp);
+        assert_eq!(text.contains("rtx"), answered);
+    }
 }
 
 #[test]
@@ -210,7 +250,12 @@ fn refusal(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offe
 }
 
 fn answer(read: &ReadOffer) -> String {
-    let slot_ssrcs: Vec<u32> = (1_000..).take(read.slots).collect();
+    let slot_ssrcs: Vec<SlotSsrcs> = (0..read.slots as u32)
+        .map(|place| SlotSsrcs {
+            media: 1_000 + place,
+            rtx: 2_000 + place,
+        })
+        .collect();
     write_answer(
         read,
         &AnswerLines {
