@@ -6,14 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-/// How long the first datagram waits for others: a millisecond saves no more.
-const MOMENT: Duration = Duration::from_micros(500);
+/// How long the first datagram waits for others.
+const MOMENT: Duration = Duration::from_millis(1);
 /// The rate is taken over this time.
 const WINDOW: Duration = Duration::from_millis(100);
 /// Datagrams read in a second from which on it waits.
-const BEGIN_RATE: u64 = 4_000;
+const BEGIN_RATE: u64 = 3_000;
 /// Datagrams read in a second below which it reads at once again.
-const END_RATE: u64 = 3_000;
+const END_RATE: u64 = 2_000;
 
 /// Watches how much arrives.
 #[derive(Debug)]
@@ -61,14 +61,14 @@ mod tests {
     #[test]
     fn datagrams_gather_only_while_many_arrive() {
         let mut class = Class::new();
-        assert_eq!(class.receive(3_500, SECOND), None);
-        assert_eq!(class.receive(4_500, SECOND), Some(MOMENT));
+        assert_eq!(class.receive(2_500, SECOND), None);
+        assert_eq!(class.receive(3_500, SECOND), Some(MOMENT));
         assert_eq!(
-            class.receive(3_500, SECOND),
+            class.receive(2_500, SECOND),
             Some(MOMENT),
             "no coming and going at the edge"
         );
-        assert_eq!(class.receive(2_500, SECOND), None);
+        assert_eq!(class.receive(1_500, SECOND), None);
     }
 
     #[test]
