@@ -147,6 +147,12 @@ impl RecordingWriter {
         self.pause_or_go_on(at);
     }
 
+    /// Frames of this kind that arrived from this lesson time on are held back until their time is known, `None` when
+    /// they were written. Nothing is filled in their place, nor is the file's beginning settled without them.
+    pub fn set_held(&mut self, kind: MediaKind, since: Option<Duration>) {
+        self.fill.set_held(kind, since);
+    }
+
     /// The participant left or lost its connection, or came back, at this lesson time. While it is away nothing is
     /// written.
     pub fn set_away(&mut self, away: bool, at: Duration) {
@@ -181,8 +187,11 @@ impl RecordingWriter {
             self.pending_since = None;
         } else {
             let since = *self.pending_since.get_or_insert(now);
-            let wait = if self.origin.is_some() { BATCH } else { START_HOLD };
-            if now.saturating_sub(since) >= wait {
+            let is_due = match self.origin {
+                Some(_) => now.saturating_sub(since) >= BATCH,
+                None => now.saturating_sub(since) >= START_HOLD && !self.fill.is_held(),
+            };
+            if is_due {
                 self.flush();
             }
         }
@@ -216,6 +225,12 @@ impl RecordingWriter {
     #[must_use]
     pub const fn is_further_part(&self) -> bool {
         self.note.resumed_after.is_some()
+    }
+
+    /// Whether the disk was full or failed: nothing is written any more, what was written stays.
+    #[must_use]
+    pub const fn is_truncated(&self) -> bool {
+        matches!(self.note.state, PartState::Truncated)
     }
 
     /// How the recording stands; asks the system for the file's size.
@@ -362,8 +377,9 @@ pub(crate) fn milliseconds(duration: Duration) -> u64 {
 /// Frames are handed to the pipeline in batches of so much time: fewer wake-ups of its threads, at the price of as
 /// much media in a crash.
 const BATCH: Duration = Duration::from_millis(100);
-/// The file's zero is settled after so long: sound and picture of one instant do not arrive together.
-const START_HOLD: Duration = Duration::from_millis(250);
+/// The file's zero is settled after so long: sound and picture of one instant do not arrive together. What is held
+/// back for its clock is waited for besides.
+const START_HOLD: Duration = Duration::from_millis(100);
 /// An unfulfilled wish for a key frame comes again.
 const WISH_PERIOD: Duration = Duration::from_secs(1);
 /// A power cut takes so much.
