@@ -323,7 +323,9 @@ impl Worker {
         for address in connection.addresses {
             self.forget_address(address, participant);
         }
-        self.ufrags.remove(&connection.credentials.ufrag);
+        for ufrag in connection.ice.local_ufrags() {
+            self.ufrags.remove(ufrag);
+        }
         if reoffer.is_some() {
             self.out.set_ice(participant, IceState::Lost);
         }

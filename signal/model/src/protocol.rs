@@ -36,7 +36,7 @@ pub enum ClientMessage {
     },
     /// Takes a seat in a room's lesson, or the earlier seat again.
     JoinRoom(JoinRoom),
-    /// The one offer of a connection.
+    /// The one offer of a connection, or its ICE restart.
     Offer(Offer),
     /// A source begins to send.
     Publish {
@@ -153,6 +153,9 @@ pub struct Offer {
     pub sources: BTreeMap<String, Source>,
     /// The mids of the receiving media lines, in the order in which the server shall fill them.
     pub slots: Vec<String>,
+    /// Whether `connection` is alive and gets new ICE credentials: an ICE restart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restart: bool,
 }
 
 impl std::fmt::Debug for Offer {

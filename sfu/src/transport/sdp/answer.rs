@@ -16,6 +16,8 @@ pub(crate) struct AnswerLines<'a> {
     pub(crate) candidates: &'a [SocketAddr],
     /// The SSRC of each slot, by its place in the message.
     pub(crate) slot_ssrcs: &'a [u32],
+    /// Counted up with every answer of a connection (RFC 8866 section 5.2).
+    pub(crate) version: u32,
 }
 
 /// The answer to a read offer: sources are received, slots are sent, everything else is inactive.
@@ -26,12 +28,17 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
         .filter(|line| line.codec.is_some())
         .map(|line| line.mid.as_str())
         .collect();
-    let mut text = String::from("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
+    let mut text = String::new();
     let mut write = |line: std::fmt::Arguments<'_>| {
         text.write_fmt(line)
             .and_then(|()| text.write_str("\r\n"))
             .expect("writing to a string does not fail");
     };
+    write(format_args!(
+        "v=0\r\no=- 1 {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0",
+        with.version
+    ));
+    write(format_args!("a=ice-lite"));
     write(format_args!("a=group:BUNDLE {}", bundled.join(" ")));
     write(format_args!("a=msid-semantic: WMS *"));
     let digits: Vec<String> = with

@@ -191,6 +191,7 @@ fn offer(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offer 
         sdp: sdp.to_owned(),
         sources,
         slots: slots.iter().map(|mid| (*mid).to_owned()).collect(),
+        restart: false,
     }
 }
 
@@ -218,6 +219,7 @@ fn answer(read: &ReadOffer) -> String {
             fingerprint: &[7; 32],
             candidates: &["192.0.2.1:4000".parse().expect("an address")],
             slot_ssrcs: &slot_ssrcs,
+            version: 1,
         },
     )
 }
