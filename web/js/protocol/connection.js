@@ -30,8 +30,7 @@ const SENDING = /** @type {const} */ ([
  */
 
 /**
- * One connection for life. Sources are put in and taken out with `replace`; nothing is ever negotiated again.
- * A lost connection is not repaired: close it and make another with the next number.
+ * One connection for life. Sources are put in and taken out with `replace`; nothing but its path is ever negotiated again.
  */
 export class Connection {
   /**
@@ -67,12 +66,29 @@ export class Connection {
   }
 
   /**
-   * Makes the offer; call once.
+   * Makes the first offer; call once.
    *
    * @returns {Promise<OfferMessage>}
    */
-  async offer() {
-    const offer = await this.peer.createOffer();
+  offer() {
+    return this.#offer({});
+  }
+
+  /**
+   * Makes the offer of an ICE restart: another path, everything else as it is.
+   *
+   * @returns {Promise<OfferMessage>}
+   */
+  async restart() {
+    return { ...(await this.#offer({ iceRestart: true })), restart: true };
+  }
+
+  /**
+   * @param {RTCOfferOptions} options
+   * @returns {Promise<OfferMessage>}
+   */
+  async #offer(options) {
+    const offer = await this.peer.createOffer(options);
     const sdp = withOpusNack(offer.sdp ?? "");
     try {
       await this.peer.setLocalDescription({ type: "offer", sdp });

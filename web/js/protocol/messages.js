@@ -88,6 +88,7 @@
  * @property {string} sdp
  * @property {Record<string, Source>} sources
  * @property {string[]} slots
+ * @property {true} [restart] an ICE restart of this connection
  */
 
 /**
