@@ -290,6 +290,28 @@ pub struct RoomInfo {
     /// Seconds between captures; absent when captures are off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture_period_s: Option<u32>,
+    /// Relays for browsers behind a firewall; absent when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// A TURN server with a credential for one participant, in the shape browsers take.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// `turn:` and `turns:` addresses.
+    pub urls: Vec<String>,
+    /// Until when it is good (Unix time in seconds), a colon, and whose it is.
+    pub username: String,
+    /// The password.
+    pub credential: String,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What everyone may know of a room.

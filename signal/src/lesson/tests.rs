@@ -325,6 +325,7 @@ impl Class {
             resume: Token::random(),
             person: Token::random(),
             resumed,
+            ice_servers: Vec::new(),
         };
         self.lesson.handle_join(now, joining)
     }
