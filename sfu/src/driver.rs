@@ -4,6 +4,7 @@ mod candidates;
 mod connection;
 mod counters;
 mod events;
+mod gathering;
 mod outbox;
 mod worker;
 

@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 
 use seodang_model::protocol::{Offer, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, host_addresses};
+use crate::net::BatchSocket;
 use crate::room::RoomConfig;
 use crate::transport::dtls::Identity;
 use crate::transport::sdp::read_offer;
@@ -19,12 +19,6 @@ use crate::{OfferError, RoomReport, SfuConfig, SfuError, SfuEvent, SfuStats, Tra
 /// Events that may wait for signaling: several seconds of a school. When it is full a worker keeps the newest state of
 /// each participant and tells it later.
 const EVENTS: usize = 8_192;
-/// One socket takes the key frames of a whole class at once; Linux's default of 208 KiB loses them at thirty people.
-const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
-
-/// What one key frame becomes for a class; a packet that finds the buffer full is dropped.
-const SEND_BUFFER_BYTES: usize = 4 << 20;
-
 /// The running SFU. Dropping it without [`Sfu::shutdown`] leaves its threads running.
 #[derive(Debug)]
 pub struct Sfu {
@@ -56,15 +50,18 @@ impl Sfu {
         let hosts = host_addresses(config.bind, &config.candidates)?;
         let (sender, events) = mpsc::channel(EVENTS);
         let (mut queues, mut threads, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+        let mut receive_buffer_bytes = usize::MAX;
         for index in 0..config.workers.max(1) {
             let port = if config.port == 0 {
                 0
             } else {
                 config.port.saturating_add(index)
             };
-            let socket = open_socket(SocketAddr::new(config.bind, port))
+            let socket = BatchSocket::bind(SocketAddr::new(config.bind, port))
                 .map_err(|source| SfuError::Bind { port, source })?;
             let address = socket.local_addr().map_err(SfuError::Thread)?;
+            let granted = socket.receive_buffer_bytes().map_err(SfuError::Thread)?;
+            receive_buffer_bytes = receive_buffer_bytes.min(granted);
             let (worker, queue) = Worker::new(WorkerConfig {
                 socket,
                 candidates: hosts
@@ -87,6 +84,7 @@ impl Sfu {
         let handle = SfuHandle {
             queues: queues.into(),
             placing: Arc::default(),
+            receive_buffer_bytes,
         };
         Ok((
             Self {
@@ -127,6 +125,8 @@ pub struct SfuHandle {
     queues: Arc<[CommandQueue]>,
     /// Never locked by a media thread.
     placing: Arc<Mutex<Placing>>,
+    /// Of the worker that was granted least.
+    receive_buffer_bytes: usize,
 }
 
 /// Which worker has which room.
@@ -338,7 +338,8 @@ impl SfuHandle {
         answer.await.map_err(|_| SfuError::Busy)
     }
 
-    /// The counters of all workers; a worker that does not answer is left out.
+    /// The counters of all workers; a worker that does not answer is left out. Beside them stand how many `rooms` and
+    /// `connections` there are, and the `receive_buffer_bytes` of each socket.
     pub async fn stats(&self) -> SfuStats {
         let mut sum = SfuStats::new();
         for queue in self.queues.iter() {
@@ -350,6 +351,9 @@ impl SfuHandle {
                     *sum.entry(name).or_default() += count;
                 }
             }
+        }
+        if !sum.is_empty() {
+            sum.insert("receive_buffer_bytes", self.receive_buffer_bytes as u64);
         }
         sum
     }
@@ -372,15 +376,6 @@ impl SfuHandle {
         // A panic while it was held left it whole: each change is a single insertion or removal.
         self.placing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn open_socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // The kernel gives what its limit allows; `doctor` names the limit.
-    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
-    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-    socket.bind(&SockAddr::from(address))?;
-    Ok(socket.into())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use seodang_model::LessonId;
 
+use crate::net::Lane;
 use crate::transport::dtls::{Dtls, Identity};
 use crate::transport::ice::Agreed;
 use crate::transport::sdp::ReadOffer;
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     /// Every address that an authentic check came from, the oldest first: a browser with several interfaces checks from
     /// all of them, and may send from another one than it nominated last.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Where packets to it wait until they are sent.
+    pub(super) lane: Lane,
     /// When the other end last proved to be there.
     pub(super) heard: Instant,
     made: Instant,
@@ -64,6 +67,7 @@ impl Connection {
             opener: None,
             address: None,
             addresses: Vec::new(),
+            lane: Lane::default(),
             heard: now,
             made: now,
         }

@@ -1,6 +1,7 @@
 //! What a worker counts; every reason for a dropped datagram has its own number.
 
 use crate::SfuStats;
+use crate::net::Sent;
 use crate::transport::ice::StunError;
 use crate::transport::srtp::SrtpError;
 
@@ -31,6 +32,14 @@ counters! {
     datagrams_out,
     /// Their bytes.
     bytes_out,
+    /// Messages they were in, which the kernel cut into datagrams.
+    messages_out,
+    /// Calls into the kernel that took them.
+    send_calls,
+    /// Calls that read datagrams.
+    receive_calls,
+    /// Datagrams the kernel had no room for before they were read.
+    dropped_receive_queue_full,
     /// Too short for anything, or of no known protocol.
     dropped_malformed,
     /// From an address nobody proved to be at.
@@ -68,6 +77,15 @@ counters! {
 }
 
 impl Counters {
+    pub(super) fn count_sent(&mut self, sent: &Sent) {
+        self.datagrams_out += sent.datagrams;
+        self.bytes_out += sent.bytes;
+        self.messages_out += sent.messages;
+        self.send_calls += sent.calls;
+        self.dropped_send_queue_full += sent.queue_full;
+        self.dropped_unreachable += sent.unreachable;
+    }
+
     pub(super) fn count_srtp(&mut self, error: SrtpError) {
         match error {
             SrtpError::Truncated => self.dropped_malformed += 1,

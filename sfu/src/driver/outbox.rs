@@ -1,10 +1,9 @@
-//! Where a room's decisions become datagrams: copied behind their header, sealed in place, sent.
+//! Where a room's decisions become datagrams: copied behind their header, sealed in place, and sent together.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 
-use mio::net::UdpSocket;
 use seodang_model::ParticipantId;
 use seodang_model::protocol::{IceState, MediaState};
 
@@ -12,35 +11,55 @@ use super::connection::Connection;
 use super::counters::Counters;
 use super::events::Events;
 use crate::SfuEvent;
+use crate::net::{BatchSocket, Lane, Outgoing};
 use crate::room::Output;
 
 /// The way out of a worker.
 pub(super) struct Outbox {
-    pub(super) socket: UdpSocket,
-    pub(super) connections: HashMap<ParticipantId, Connection>,
+    pub(super) socket: BatchSocket,
+    pub(super) connections: HashMap<ParticipantId, Connection, BuildHasherDefault<IdHasher>>,
     /// Of everyone with a seat, connected or not.
     states: HashMap<ParticipantId, (IceState, MediaState)>,
     pub(super) counters: Counters,
     pub(super) events: Events,
-    /// Reused for every packet, so that sending allocates nothing.
-    buffer: Vec<u8>,
+    /// Sealed, and sent with [`Self::flush`] or when it is full.
+    outgoing: Outgoing,
 }
 
 impl Outbox {
-    pub(super) fn new(socket: UdpSocket, events: Events) -> Self {
+    pub(super) fn new(socket: BatchSocket, events: Events) -> Self {
         Self {
             socket,
-            connections: HashMap::new(),
+            connections: HashMap::default(),
             states: HashMap::new(),
             counters: Counters::default(),
             events,
-            buffer: Vec::with_capacity(2_048),
+            outgoing: Outgoing::new(),
         }
     }
 
     /// Sends a datagram that needs no sealing.
     pub(super) fn send_plain(&mut self, datagram: &[u8], to: SocketAddr) {
-        send(&self.socket, &mut self.counters, datagram, to);
+        self.make_room();
+        let start = self.outgoing.bytes().len();
+        self.outgoing.bytes().extend_from_slice(datagram);
+        self.outgoing.add(start, &mut Lane::default(), to);
+    }
+
+    /// Sends everything that waits.
+    pub(super) fn flush(&mut self) {
+        if !self.outgoing.is_empty() {
+            let sent = self.socket.send(&mut self.outgoing);
+            self.counters.count_sent(&sent);
+        }
+    }
+
+    /// Reads the kernel's count of what it could not keep for us.
+    pub(super) fn count_kernel_drops(&mut self) {
+        let dropped = self.socket.dropped_by_kernel();
+        let before = self.counters.dropped_receive_queue_full;
+        // The kernel's count has 32 bits and wraps.
+        self.counters.dropped_receive_queue_full += u64::from(dropped.wrapping_sub(before as u32));
     }
 
     /// Keeps the states of a participant who has a seat from here on.
@@ -71,20 +90,29 @@ impl Outbox {
         }
     }
 
+    fn make_room(&mut self) {
+        if self.outgoing.is_full() {
+            self.flush();
+        }
+    }
+
     fn seal_and_send(&mut self, to: ParticipantId, index: u64, parts: [&[u8]; 3]) {
+        self.make_room();
         let Some(connection) = self.connections.get_mut(&to) else {
             return;
         };
         let (Some(sealer), Some(address)) = (&mut connection.sealer, connection.address) else {
             return;
         };
-        self.buffer.clear();
+        let bytes = self.outgoing.bytes();
+        let start = bytes.len();
         for part in parts {
-            self.buffer.extend_from_slice(part);
+            bytes.extend_from_slice(part);
         }
-        if sealer.seal_rtp(index, &mut self.buffer, 0) {
-            send(&self.socket, &mut self.counters, &self.buffer, address);
+        if sealer.seal_rtp(index, bytes, start) {
+            self.outgoing.add(start, &mut connection.lane, address);
         } else {
+            bytes.truncate(start);
             self.counters.dropped_unsealed += 1;
         }
     }
@@ -100,16 +128,19 @@ impl Output for Outbox {
     }
 
     fn rtcp(&mut self, to: ParticipantId, compound: &[u8]) {
+        self.make_room();
         let Some(connection) = self.connections.get_mut(&to) else {
             return;
         };
         let (Some(sealer), Some(address)) = (&mut connection.sealer, connection.address) else {
             return;
         };
-        self.buffer.clear();
-        if sealer.seal_rtcp(compound, &mut self.buffer) {
-            send(&self.socket, &mut self.counters, &self.buffer, address);
+        let bytes = self.outgoing.bytes();
+        let start = bytes.len();
+        if sealer.seal_rtcp(compound, bytes) {
+            self.outgoing.add(start, &mut connection.lane, address);
         } else {
+            bytes.truncate(start);
             self.counters.dropped_unsealed += 1;
         }
     }
@@ -126,14 +157,23 @@ impl Output for Outbox {
     }
 }
 
-fn send(socket: &UdpSocket, counters: &mut Counters, datagram: &[u8], to: SocketAddr) {
-    match socket.send_to(datagram, to) {
-        Ok(_) => {
-            counters.datagrams_out += 1;
-            counters.bytes_out += datagram.len() as u64;
+/// For ids, which are random already: the default one costs as much as everything else there is to look up for a packet.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => counters.dropped_send_queue_full += 1,
-        // The way there is gone (no route, refused): silence will tell.
-        Err(_) => counters.dropped_unreachable += 1,
+    }
+
+    fn write_u128(&mut self, id: u128) {
+        self.0 = (id ^ (id >> 64)) as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        // Spreads the small numbers of tests.
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }

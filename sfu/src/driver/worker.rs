@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use mio::net::UdpSocket;
 use mio::{Interest, Poll, Token, Waker};
 use rtc_crypto::RTCCryptoProvider;
 use seodang_model::protocol::{IceState, ViewSlot};
@@ -19,7 +18,9 @@ use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
 use super::events::Events;
+use super::gathering::Gathering;
 use super::outbox::Outbox;
+use crate::net::{BatchSocket, Inbox};
 use crate::room::{Output as _, Room, RoomConfig};
 use crate::transport::dtls::Identity;
 use crate::transport::sdp::ReadOffer;
@@ -27,14 +28,12 @@ use crate::{OfferError, RoomReport, SfuError, SfuEvent, SfuStats, TrackSink};
 
 /// Commands that may wait: some seconds of the busiest class. When it is full the command is refused as busy.
 const COMMANDS: usize = 4_096;
-/// Datagrams read before commands and timers get their turn.
-const DATAGRAMS_A_TURN: usize = 256;
+/// Batches of datagrams read before what they led to is sent and commands and timers get their turn.
+const BATCHES_A_TURN: usize = 4;
 /// Events that found their channel full are tried again after this.
 const EVENTS_RETRY: Duration = Duration::from_millis(20);
 /// How often silent connections are looked for.
 const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
-/// Larger than any datagram that comes through the internet.
-const DATAGRAM_BYTES: usize = 2_048;
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -99,7 +98,7 @@ impl CommandQueue {
 
 /// What a worker is made with.
 pub(crate) struct WorkerConfig {
-    pub(crate) socket: std::net::UdpSocket,
+    pub(crate) socket: BatchSocket,
     pub(crate) candidates: Vec<SocketAddr>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) provider: Arc<dyn RTCCryptoProvider>,
@@ -125,6 +124,7 @@ pub(crate) struct Worker {
     past_rooms: SfuStats,
     next_ssrc: u32,
     liveness_at: Instant,
+    gathering: Gathering,
 }
 
 impl Worker {
@@ -135,8 +135,7 @@ impl Worker {
     pub(crate) fn new(config: WorkerConfig) -> io::Result<(Self, CommandQueue)> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        config.socket.set_nonblocking(true)?;
-        let mut socket = UdpSocket::from_std(config.socket);
+        let mut socket = config.socket;
         poll.registry()
             .register(&mut socket, SOCKET, Interest::READABLE)?;
         let (sender, commands) = sync_channel(COMMANDS);
@@ -156,6 +155,7 @@ impl Worker {
             // Any start will do; each is used once, so no two streams under one set of keys ever share one.
             next_ssrc: rand::random(),
             liveness_at: Instant::now() + LIVENESS_PERIOD,
+            gathering: Gathering::new(Instant::now()),
         };
         Ok((
             worker,
@@ -169,16 +169,10 @@ impl Worker {
     /// Runs until told to stop.
     pub(crate) fn run(mut self) {
         let mut events = mio::Events::with_capacity(8);
+        let mut inbox = Inbox::new();
         let mut unread = false;
         loop {
-            let wait = if unread {
-                Duration::ZERO
-            } else {
-                self.next_timeout().saturating_duration_since(Instant::now())
-            };
-            if let Err(error) = self.poll.poll(&mut events, Some(wait))
-                && error.kind() != ErrorKind::Interrupted
-            {
+            if !unread && let Err(error) = self.wait(&mut events) {
                 tracing::error!(%error, "a media worker cannot wait for its socket");
                 return;
             }
@@ -190,9 +184,24 @@ impl Worker {
                 self.handle_command(Instant::now(), command);
             }
             // Readiness is told once: reading goes on until the socket is empty, a turn at a time.
-            unread = self.read_datagrams();
+            unread = self.read_datagrams(&mut inbox);
             self.handle_timeouts(Instant::now());
+            self.out.flush();
             self.out.events.flush();
+        }
+    }
+
+    /// Waits for a datagram, a command or a timer; while many datagrams come, a moment for more of them.
+    fn wait(&mut self, events: &mut mio::Events) -> io::Result<()> {
+        let now = Instant::now();
+        let next = self.next_timeout();
+        if let Some(until) = self.gathering.until(now) {
+            std::thread::sleep(until.min(next).saturating_duration_since(now));
+            return Ok(());
+        }
+        match self.poll.poll(events, Some(next.saturating_duration_since(now))) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -212,14 +221,22 @@ impl Worker {
     }
 
     /// Whether there may be more to read.
-    fn read_datagrams(&mut self) -> bool {
-        let mut buffer = [0; DATAGRAM_BYTES];
-        for _ in 0..DATAGRAMS_A_TURN {
-            match self.out.socket.recv_from(&mut buffer) {
-                Ok((length, from)) => self.handle_datagram(Instant::now(), &mut buffer[..length], from),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-                // An earlier datagram of ours was refused somewhere; that is no reason to stop reading.
-                Err(_) => {}
+    fn read_datagrams(&mut self, inbox: &mut Inbox) -> bool {
+        for _ in 0..BATCHES_A_TURN {
+            let Ok(count) = self.out.socket.receive(inbox) else {
+                return false;
+            };
+            let now = Instant::now();
+            self.out.counters.receive_calls += 1;
+            self.gathering.received(now, count);
+            for place in 0..count {
+                match inbox.datagram(place) {
+                    Some((datagram, from)) => self.handle_datagram(now, datagram, from),
+                    None => self.out.counters.dropped_malformed += 1,
+                }
+            }
+            if count < Inbox::PLACES {
+                return false;
             }
         }
         true
@@ -359,6 +376,7 @@ impl Worker {
         for participant in everyone {
             self.disconnect(now, participant, None);
         }
+        self.out.flush();
     }
 
     /// Runs what one participant's input triggers; a panic in it ends that participant's connection alone.

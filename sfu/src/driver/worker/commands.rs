@@ -62,6 +62,7 @@ impl Worker {
             }
             Command::Stats(answer) => {
                 let mut stats = self.past_rooms.clone();
+                self.out.count_kernel_drops();
                 self.out.counters.add_to(&mut stats);
                 for room in self.rooms.values() {
                     room.add_stats(&mut stats);
