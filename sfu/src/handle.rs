@@ -1,7 +1,7 @@
 //! The one entry: commands in, events out.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -57,8 +57,7 @@ impl Sfu {
             } else {
                 config.port.saturating_add(index)
             };
-            let socket = BatchSocket::bind(SocketAddr::new(config.bind, port))
-                .map_err(|source| SfuError::Bind { port, source })?;
+            let socket = open_socket(config.bind, port).map_err(|source| SfuError::Bind { port, source })?;
             let address = socket.local_addr().map_err(SfuError::Thread)?;
             let granted = socket.receive_buffer_bytes().map_err(SfuError::Thread)?;
             receive_buffer_bytes = receive_buffer_bytes.min(granted);
@@ -375,6 +374,23 @@ impl SfuHandle {
     fn placing(&self) -> std::sync::MutexGuard<'_, Placing> {
         // A panic while it was held left it whole: each change is a single insertion or removal.
         self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where every address is meant, a system without IPv6 gets those of IPv4.
+fn open_socket(bind: IpAddr, port: u16) -> std::io::Result<BatchSocket> {
+    let bound = BatchSocket::bind(SocketAddr::new(bind, port));
+    match bound {
+        Err(error)
+            if bind == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                && matches!(
+                    error.raw_os_error(),
+                    Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+                ) =>
+        {
+            BatchSocket::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+        }
+        bound => bound,
     }
 }
 

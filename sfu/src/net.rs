@@ -83,6 +83,10 @@ impl BatchSocket {
         if syscalls::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size).is_err() {
             socket.set_send_buffer_size(WANTED_RECEIVE_BUFFER_BYTES)?;
         }
+        if address.is_ipv6() {
+            // One socket for both families, whatever the system's default (RFC 3493 section 5.3).
+            socket.set_only_v6(false)?;
+        }
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::from(address))?;
         // Kernels before 4.18 do not know the option.

@@ -3,7 +3,7 @@
 #[path = "forwarding/peer.rs"]
 mod peer;
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -210,6 +210,31 @@ async fn a_router_that_changes_the_port_loses_nobody() {
 }
 
 #[tokio::test]
+async fn ipv6_and_ipv4_meet_on_one_port() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        // A system without IPv6 has nothing to show here.
+        return;
+    }
+    let (sfu, handle, _events) = start_on(
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        &[Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+    );
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let mut watcher = enter(&handle, 2, Peer::watching_from("[::1]:0")).await;
+    show(&handle, &sender, &watcher);
+    play(&mut [&mut sender, &mut watcher], |peers| {
+        peers[1].received.len() >= 50
+    });
+    assert!(
+        watcher.remote().is_ipv6() && sender.remote().is_ipv4(),
+        "{} and {}",
+        watcher.remote(),
+        sender.remote()
+    );
+    stop(sfu).await;
+}
+
+#[tokio::test]
 async fn strangers_are_counted_and_change_nothing() {
     let (sfu, handle, _events) = start();
     let mut sender = enter(&handle, 1, Peer::sending()).await;
@@ -372,11 +397,15 @@ async fn counters_outlive_their_rooms() {
 
 fn start() -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    start_on(localhost, &[localhost])
+}
+
+fn start_on(bind: IpAddr, candidates: &[IpAddr]) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let config = SfuConfig {
-        bind: localhost,
+        bind,
         port: 0,
         workers: 1,
-        candidates: vec![localhost],
+        candidates: candidates.to_vec(),
         publisher_bitrate_bps: 2_000_000,
     };
     Sfu::start(config).expect("loopback can be bound")

@@ -33,16 +33,20 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn sending() -> Self {
-        Self::new(true)
+        Self::new(true, "127.0.0.1:0")
     }
 
     pub(crate) fn watching() -> Self {
-        Self::new(false)
+        Self::new(false, "127.0.0.1:0")
     }
 
-    fn new(sends: bool) -> Self {
+    pub(crate) fn watching_from(address: &str) -> Self {
+        Self::new(false, address)
+    }
+
+    fn new(sends: bool, address: &str) -> Self {
         str0m::crypto::from_feature_flags().install_process_default();
-        let socket = open_socket("127.0.0.1:0");
+        let socket = open_socket(address);
         let local = socket.local_addr().expect("bound");
         let mut rtc = Rtc::builder()
             .clear_codecs()
@@ -128,6 +132,11 @@ impl Peer {
 
     pub(crate) fn slot(&self) -> String {
         self.mid.expect("an offer was made").to_string()
+    }
+
+    /// Where its datagrams go.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote.expect("connected")
     }
 
     /// Sends any bytes from the peer's own address.
