@@ -9,7 +9,7 @@ use seodang_model::protocol::{Offer, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, host_addresses};
+use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, offered_addresses};
 use crate::net::BatchSocket;
 use crate::room::RoomConfig;
 use crate::transport::dtls::Identity;
@@ -47,7 +47,7 @@ impl Sfu {
         let provider =
             rtc_crypto::default_provider().map_err(|error| SfuError::Certificate(error.to_string()))?;
         let identity = Arc::new(Identity::generate(&provider)?);
-        let hosts = host_addresses(config.bind, &config.candidates)?;
+        let hosts = offered_addresses(config.bind, &config.candidates)?;
         let (sender, events) = mpsc::channel(EVENTS);
         let (mut queues, mut threads, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         let mut receive_buffer_bytes = usize::MAX;

@@ -1,8 +1,10 @@
 //! What is missing or wrong on this machine, in plain words, each with the mend.
 
+mod ways;
+
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -88,8 +90,10 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     } else {
         findings.push(tcp_port(config.bind_address()));
         findings.extend(media_ports(config));
+        findings.extend(ways::ways_in(config));
     }
-    findings.push(media_addresses(config));
+    findings.push(ways::media_addresses(config));
+    findings.extend(ways::turn_servers(config));
     findings.extend(receive_buffer(
         std::fs::read_to_string("/proc/sys/net/core/rmem_max")
             .ok()
@@ -187,28 +191,6 @@ fn media_ports(config: &Config) -> Vec<Finding> {
             ),
         })
         .collect()
-}
-
-fn media_addresses(config: &Config) -> Finding {
-    let offered: Vec<IpAddr> = if config.media_addresses.is_empty() {
-        interface_addresses(false)
-            .into_iter()
-            .filter(IpAddr::is_ipv4)
-            .collect()
-    } else {
-        config.media_addresses.clone()
-    };
-    if offered.is_empty() {
-        return weak(
-            "media: 127.0.0.1 alone can be offered; only browsers on this machine will see and hear anything",
-            "connect the network, or set media_addresses to the address that browsers reach",
-        );
-    }
-    let list: Vec<String> = offered.iter().map(ToString::to_string).collect();
-    good(format!(
-        "media: browsers are offered {}; behind a router set media_addresses to the outer address",
-        list.join(", ")
-    ))
 }
 
 /// Key frames of a whole class arrive at once; Linux's default of 208 KiB loses them.

@@ -6,7 +6,10 @@ use crate::SfuError;
 
 /// The configured addresses; else the one that is bound; else every address of this machine that the socket hears and
 /// that others can reach, IPv4 first; else loopback.
-pub(crate) fn host_addresses(bind: IpAddr, configured: &[IpAddr]) -> Result<Vec<IpAddr>, SfuError> {
+///
+/// # Errors
+/// When the system does not tell its interfaces.
+pub fn offered_addresses(bind: IpAddr, configured: &[IpAddr]) -> Result<Vec<IpAddr>, SfuError> {
     if !configured.is_empty() {
         return Ok(configured.to_vec());
     }
@@ -74,11 +77,11 @@ mod tests {
     fn configured_addresses_stand_before_the_bound_one() {
         let public = [ip("203.0.113.7")];
         assert_eq!(
-            host_addresses(ip("127.0.0.1"), &public).expect("addresses"),
+            offered_addresses(ip("127.0.0.1"), &public).expect("addresses"),
             public
         );
         assert_eq!(
-            host_addresses(ip("127.0.0.1"), &[]).expect("addresses"),
+            offered_addresses(ip("127.0.0.1"), &[]).expect("addresses"),
             [ip("127.0.0.1")]
         );
     }
