@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 
+import { Coturn } from "./coturn.js";
 import { Person, allSeeAndHearAll, openBrowser, until } from "./person.js";
 import { Relay } from "./relay.js";
 import { Server } from "./server.js";
@@ -100,3 +101,68 @@ test("a path that dies silently is replaced on the same connection", LIMIT, asyn
   console.log(`connected again ${Date.now() - cut} ms after the path had died`);
   await goOnAsBefore(people, before);
 });
+
+test("who gets no UDP out joins over a TURN server, with TCP too, and moves there to another path", LIMIT, async () => {
+  const coturn = await Coturn.start();
+  endings.push(() => coturn.stop());
+  const server = await Server.start(coturn.settings);
+  endings.push(() => server.stop());
+  const room = await server.createRoom("meeting");
+  /** @type {Person[]} */
+  const people = [];
+  for (const transport of ["udp", "tcp"]) {
+    const person = await Person.join(browser, server, room, transport, { script: relayOnly, argument: transport });
+    endings.push(() => person.close());
+    people.push(person);
+  }
+  await allSeeAndHearAll(people);
+  for (const person of people) assert.deepEqual(await pathInUse(person), { type: "relay", relayProtocol: person.name });
+
+  const before = await Promise.all(people.map((person) => person.state()));
+  for (const person of people) await person.page.evaluate(() => void window.dispatchEvent(new Event("online")));
+  await Promise.all(people.map((person) => person.until("the second answer", (state) => state.answers >= 2)));
+  await goOnAsBefore(people, before);
+  for (const person of people) assert.deepEqual(await pathInUse(person), { type: "relay", relayProtocol: person.name });
+});
+
+/**
+ * Runs before the page: its connections use the TURN server alone, over this transport alone.
+ *
+ * @param {string} transport
+ */
+function relayOnly(transport) {
+  const Real = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Real {
+    /** @param {RTCConfiguration} [configuration] */
+    constructor(configuration) {
+      const limit = (/** @type {RTCConfiguration} */ given) => ({
+        ...given,
+        iceTransportPolicy: /** @type {const} */ ("relay"),
+        iceServers: given.iceServers?.map((server) => ({
+          ...server,
+          urls: [server.urls].flat().filter((url) => url.endsWith(`transport=${transport}`)),
+        })),
+      });
+      super(limit(configuration ?? {}));
+      this.setConfiguration = (given) => super.setConfiguration(limit(given ?? {}));
+      Object.assign(window, { __peer: this });
+    }
+  };
+}
+
+/**
+ * How the packets of somebody who was limited leave the machine.
+ *
+ * @param {Person} person
+ */
+function pathInUse(person) {
+  return person.page.evaluate(async () => {
+    /** @type {RTCStatsReport} */
+    const report = await /** @type {any} */ (window).__peer.getStats();
+    const stats = [...report.values()];
+    const transport = stats.find((entry) => entry.type === "transport");
+    const pair = report.get(transport.selectedCandidatePairId);
+    const local = report.get(pair.localCandidateId);
+    return { type: local.candidateType, relayProtocol: local.relayProtocol };
+  });
+}

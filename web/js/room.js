@@ -73,6 +73,7 @@ export class Room extends Emitter {
       send: (message) => this.socket.send(message),
       tracks: () => this.local.tracks,
       plan: (mids, previous) => (this.hidden ? [] : planView(this.layout(), this.me.participant, mids, this.sizes, previous)),
+      iceServers: () => this.info?.ice_servers ?? [],
       allowed: () => this.phase === "in",
       changed: () => this.emit("media"),
       numbered: () => this.#keepSeat(),

@@ -35,11 +35,12 @@ const SENDING = /** @type {const} */ ([
 export class Connection {
   /**
    * @param {number} number counted up with every connection of a seat
+   * @param {RTCIceServer[]} iceServers relays that may be used
    * @param {(state: RTCPeerConnectionState) => void} onState
    */
-  constructor(number, onState) {
+  constructor(number, iceServers, onState) {
     this.number = number;
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
     this.peer = peer;
     /** @type {Map<Source, RTCRtpTransceiver>} */
     this.senders = new Map();
@@ -77,9 +78,11 @@ export class Connection {
   /**
    * Makes the offer of an ICE restart: another path, everything else as it is.
    *
+   * @param {RTCIceServer[]} iceServers the old credentials may be good no more
    * @returns {Promise<OfferMessage>}
    */
-  async restart() {
+  async restart(iceServers) {
+    this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers });
     return { ...(await this.#offer({ iceRestart: true })), restart: true };
   }
 

@@ -57,6 +57,7 @@
  * @property {string} person
  * @property {boolean} resumed
  * @property {number} [capture_period_s]
+ * @property {{urls: string[], username: string, credential: string}[]} [ice_servers]
  */
 
 /** @typedef {"lesson_ended" | "host_missing" | "replaced" | "server_restart" | "too_slow" | "misbehaved"} ClosingReason */

@@ -25,6 +25,7 @@ const VIEW_DELAY_MS = 30;
  * @property {(message: ClientMessage) => boolean} send
  * @property {() => ReadonlyMap<Source, MediaStreamTrack>} tracks what shall be sent
  * @property {(mids: SlotMids, previous: ViewSlot[]) => ViewSlot[]} plan what the slots shall carry
+ * @property {() => RTCIceServer[]} iceServers relays that may be used
  * @property {() => boolean} allowed whether an offer makes sense at the moment
  * @property {() => void} changed state or slots
  * @property {(number: number) => void} numbered a connection got this number
@@ -43,6 +44,8 @@ export class MediaLink {
     /** @type {Connection | null} */
     this.connection = null;
     this.answered = false;
+    /** Answers that the connection took: more than one after ICE restarts. */
+    this.answers = 0;
     /** @type {Map<string, SlotInfo>} what the server says the slots carry */
     this.slots = new Map();
     /** @type {ViewSlot[]} the newest plan */
@@ -107,7 +110,7 @@ export class MediaLink {
     this.restartAgain = false;
     this.restarts += 1;
     this.#giveUpAfter(CONNECT_WITHIN_MS);
-    const offer = await connection.restart();
+    const offer = await connection.restart(this.events.iceServers());
     if (connection === this.connection) this.events.send(offer);
   }
 
@@ -134,7 +137,7 @@ export class MediaLink {
     this.lastOfferAt = Date.now();
     this.number += 1;
     this.events.numbered(this.number);
-    const connection = new Connection(this.number, (state) => this.#handleState(connection, state));
+    const connection = new Connection(this.number, this.events.iceServers(), (state) => this.#handleState(connection, state));
     this.connection = connection;
     this.#become("connecting");
     this.#giveUpAfter(CONNECT_WITHIN_MS);
@@ -153,6 +156,7 @@ export class MediaLink {
     if (!connection || connection.number !== number) return;
     await connection.accept(sdp);
     if (connection !== this.connection) return;
+    this.answers += 1;
     if (this.restarting) {
       this.restarting = false;
       if (this.restartAgain) this.restart();
@@ -223,6 +227,7 @@ export class MediaLink {
     clearTimeout(this.viewTimer);
     clearTimeout(this.restartTimer);
     this.answered = false;
+    this.answers = 0;
     this.restarting = false;
     this.restarts = 0;
     this.view = [];
