@@ -1,9 +1,11 @@
 //! The SFU over real sockets, with participants of an independent stack.
 
+#[path = "forwarding/door.rs"]
+mod door;
 #[path = "forwarding/peer.rs"]
 mod peer;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -218,6 +220,7 @@ async fn ipv6_and_ipv4_meet_on_one_port() {
     let (sfu, handle, _events) = start_on(
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         &[Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+        1,
     );
     let mut sender = enter(&handle, 1, Peer::sending()).await;
     let mut watcher = enter(&handle, 2, Peer::watching_from("[::1]:0")).await;
@@ -383,6 +386,49 @@ async fn one_forged_record_from_a_known_address_ends_nothing() {
 }
 
 #[tokio::test]
+async fn each_lesson_lives_on_one_worker_and_browsers_are_told_its_port() {
+    let (sfu, handle, _events) = start_workers(2);
+    let ports = sfu.local_addresses();
+    assert_ne!(ports[0], ports[1]);
+    let mut everybody = Vec::new();
+    for (place, lesson) in [1, 2, 2, 1].into_iter().enumerate() {
+        let lesson = LessonId::from_bits(lesson);
+        let sender = enter_lesson(&handle, lesson, 10 + place as u128, Peer::sending()).await;
+        let camera = Publication {
+            participant: sender.id,
+            source: Source::Camera,
+        };
+        handle.publish(camera).expect("room for a command");
+        let watcher = enter_lesson(&handle, lesson, 20 + place as u128, Peer::watching()).await;
+        let wish = ViewSlot {
+            mid: watcher.slot(),
+            participant: sender.id,
+            source: Source::Camera,
+            width: 0,
+            height: 0,
+        };
+        handle
+            .view(watcher.id, 1, vec![wish])
+            .expect("room for a command");
+        everybody.extend([sender, watcher]);
+    }
+    let mut everybody: Vec<&mut Peer> = everybody.iter_mut().collect();
+    play(&mut everybody, |peers| {
+        let mut watchers = peers.iter().skip(1).step_by(2);
+        watchers.all(|watcher| watcher.received.len() >= 20)
+    });
+    let places: Vec<_> = everybody.iter().map(|peer| peer.remote()).collect();
+    let [first, second] = [ports[0], ports[1]];
+    assert_eq!(
+        places,
+        [first, first, second, second, second, second, first, first]
+    );
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
 async fn counters_outlive_their_rooms() {
     let (sfu, handle, _events) = start();
     let mut sender = enter(&handle, 1, Peer::sending()).await;
@@ -396,15 +442,23 @@ async fn counters_outlive_their_rooms() {
 }
 
 fn start() -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
-    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    start_on(localhost, &[localhost])
+    start_workers(1)
 }
 
-fn start_on(bind: IpAddr, candidates: &[IpAddr]) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
+fn start_workers(workers: u16) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    start_on(localhost, &[localhost], workers)
+}
+
+fn start_on(
+    bind: IpAddr,
+    candidates: &[IpAddr],
+    workers: u16,
+) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let config = SfuConfig {
         bind,
         port: 0,
-        workers: 1,
+        workers,
         candidates: candidates.to_vec(),
         publisher_bitrate_bps: 2_000_000,
     };
@@ -455,7 +509,11 @@ async fn enter_with_restart(handle: &SfuHandle, bits: u128, mut peer: Peer) -> O
 }
 
 /// Joins, offers and plays until the peer is connected.
-async fn enter(handle: &SfuHandle, bits: u128, mut peer: Peer) -> Peer {
+async fn enter(handle: &SfuHandle, bits: u128, peer: Peer) -> Peer {
+    enter_lesson(handle, LESSON, bits, peer).await
+}
+
+async fn enter_lesson(handle: &SfuHandle, lesson: LessonId, bits: u128, mut peer: Peer) -> Peer {
     let id = ParticipantId::from_bits(bits);
     let rights = Rights {
         may_publish: true,
@@ -463,7 +521,7 @@ async fn enter(handle: &SfuHandle, bits: u128, mut peer: Peer) -> Peer {
     };
     handle
         .join(Join {
-            lesson: LESSON,
+            lesson,
             participant: id,
             rights,
         })

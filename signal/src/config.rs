@@ -41,6 +41,15 @@ macro_rules! settings {
                 help: concat!($($doc),+),
                 is_switch: <$kind as FromText>::IS_SWITCH,
             },)*];
+
+            /// The value of a key as its flag would take it; `None` where there is none to show.
+            #[must_use]
+            pub fn text(&self, name: &str) -> Option<String> {
+                match name {
+                    $(stringify!($name) => self.$name.to_text(),)*
+                    _ => None,
+                }
+            }
         }
 
         /// One source of settings: what it does not name stays as it was.
@@ -97,8 +106,9 @@ settings! {
     turn_secret: Option<Token> = None;
     /// Seconds for which a TURN credential is good, 60 to 86,400; each join gets a fresh one.
     turn_lifetime_s: u64 = 21_600;
-    /// Media threads, 1 to 64; each carries whole rooms.
-    workers: u16 = 1;
+    /// Media threads, at most 64; each has a UDP port of its own and carries whole rooms. 0 takes one for each core, at
+    /// most 16.
+    workers: u16 = 0;
     /// Bitrate each participant is told to send at most, in bits per second.
     media_bitrate_bps: u64 = 2_500_000;
     /// Most participants of a room at a time, 1 to 500.
@@ -216,6 +226,18 @@ impl Config {
         }
     }
 
+    /// How many media threads there are, and UDP ports from `media_port` on.
+    #[must_use]
+    pub fn media_workers(&self) -> u16 {
+        /// Far more than one machine's network carries.
+        const MOST_BY_DEFAULT: u16 = 16;
+        if self.workers != 0 {
+            return self.workers;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        u16::try_from(cores).map_or(MOST_BY_DEFAULT, |cores| cores.min(MOST_BY_DEFAULT))
+    }
+
     /// Folder of the recordings.
     #[must_use]
     pub fn recordings_folder(&self) -> PathBuf {
@@ -229,7 +251,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        within("workers", u64::from(self.workers), 1, 64)?;
+        within("workers", u64::from(self.workers), 0, 64)?;
         within("room_capacity", u64::from(self.room_capacity), 1, 500)?;
         within("seat_grace_s", self.seat_grace_s, 1, 3_600)?;
         within("lesson_empty_end_s", self.lesson_empty_end_s, 1, 86_400)?;
@@ -240,7 +262,7 @@ impl Config {
         within("connections", u64::from(self.connections), 16, 1_000_000)?;
         within("header_timeout_ms", self.header_timeout_ms, 10, 600_000)?;
         within("write_stall_ms", self.write_stall_ms, 10, 600_000)?;
-        if self.media_port != 0 && self.media_port.checked_add(self.workers - 1).is_none() {
+        if self.media_port != 0 && self.media_port.checked_add(self.media_workers() - 1).is_none() {
             return Err(ConfigError::value(
                 "media_port",
                 "leaves no room for a port for each worker",

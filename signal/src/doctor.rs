@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
+use seodang_sfu::{WANTED_RECEIVE_BUFFER_BYTES, granted_receive_buffer_bytes};
 
 use crate::config::Config;
 use crate::data::{DataError, DataFolder};
@@ -94,11 +95,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     }
     findings.push(ways::media_addresses(config));
     findings.extend(ways::turn_servers(config));
-    findings.extend(receive_buffer(
-        std::fs::read_to_string("/proc/sys/net/core/rmem_max")
-            .ok()
-            .and_then(|text| text.trim().parse().ok()),
-    ));
+    findings.extend(granted_receive_buffer_bytes().ok().map(receive_buffer));
     findings.extend(open_files(config, disk::most_open_files()));
     findings.extend(certificate(config, UnixTime::now()));
     findings.extend(gstreamer());
@@ -176,7 +173,7 @@ fn media_ports(config: &Config) -> Vec<Finding> {
             "set media_port, so that a firewall can be opened for it",
         )];
     }
-    (0..config.workers)
+    (0..config.media_workers())
         .map(|worker| SocketAddr::new(config.media_bind, config.media_port + worker))
         .map(|address| match UdpSocket::bind(address) {
             Ok(_) => good(format!(
@@ -193,20 +190,19 @@ fn media_ports(config: &Config) -> Vec<Finding> {
         .collect()
 }
 
-/// Key frames of a whole class arrive at once; Linux's default of 208 KiB loses them.
-fn receive_buffer(most_bytes: Option<u64>) -> Option<Finding> {
-    const WANTED_BYTES: u64 = 8 * 1_024 * 1_024;
-    let most_bytes = most_bytes?;
-    Some(if most_bytes >= WANTED_BYTES {
-        good(format!("receive buffer: up to {most_bytes} bytes"))
+/// What a media socket is granted, with the rights of whoever asks: some may go beyond the limit.
+fn receive_buffer(granted_bytes: usize) -> Finding {
+    const WANTED_BYTES: usize = WANTED_RECEIVE_BUFFER_BYTES;
+    if granted_bytes >= WANTED_BYTES {
+        good(format!("media: receive buffer of {granted_bytes} bytes"))
     } else {
         weak(
-            format!("receive buffer: at most {most_bytes} bytes; large classes need {WANTED_BYTES}"),
+            format!("media: receive buffer of {granted_bytes} bytes; large classes need {WANTED_BYTES}"),
             format!(
-                "sudo sysctl -w net.core.rmem_max={WANTED_BYTES}, and the same line in /etc/sysctl.d/seodang.conf"
+                "sudo sysctl -w net.core.rmem_max={WANTED_BYTES} net.core.wmem_max={WANTED_BYTES}, and both in /etc/sysctl.d/seodang.conf"
             ),
         )
-    })
+    }
 }
 
 fn open_files(config: &Config, most: Option<u64>) -> Option<Finding> {
@@ -399,9 +395,11 @@ mod tests {
 
     #[test]
     fn a_small_receive_buffer_names_the_sysctl() {
-        let finding = receive_buffer(Some(212_992)).expect("known");
+        let finding = receive_buffer(212_992);
         assert_eq!(finding.verdict, Verdict::Weak);
         assert!(finding.mend.contains("net.core.rmem_max=8388608"));
-        assert_eq!(receive_buffer(None), None);
+        let granted = granted_receive_buffer_bytes().expect("loopback can be bound");
+        let enough = granted >= WANTED_RECEIVE_BUFFER_BYTES;
+        assert_eq!(receive_buffer(granted).verdict == Verdict::Good, enough);
     }
 }

@@ -330,7 +330,7 @@ fn media_config(config: &Config) -> SfuConfig {
     SfuConfig {
         bind: config.media_bind,
         port: config.media_port,
-        workers: config.workers,
+        workers: config.media_workers(),
         candidates: config.media_addresses.clone(),
         publisher_bitrate_bps: config.media_bitrate_bps,
     }

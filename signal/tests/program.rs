@@ -165,9 +165,9 @@ fn wrong_commands_flags_and_settings_end_with_a_sentence_and_no_success() {
             "plain HTTP",
         ),
         (
-            &["serve", "--workers", "0", "--data", data],
+            &["serve", "--workers", "65", "--data", data],
             1,
-            "workers lies outside 1 to 64",
+            "workers lies outside 0 to 64",
         ),
         (&["serve", "--config", "/nowhere.toml"], 1, "cannot be read"),
         (

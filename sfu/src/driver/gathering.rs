@@ -1,25 +1,26 @@
-//! Whether a worker lets datagrams gather for a moment before it reads them.
+//! Whether a worker lets more datagrams come before it reads the first.
 //!
-//! A call into the kernel costs more than the packet it carries, and what arrives together goes on together. A moment is
-//! only worth it while several datagrams arrive in it; a quiet class is not kept waiting.
+//! A message to the kernel costs more than the packets in it, and packets of one frame that are read together go to each
+//! receiver as one message. Where little arrives, waiting costs more than it saves (measured with one sender and with
+//! eight), and a quiet class is not kept waiting.
 
 use std::time::{Duration, Instant};
 
-/// How long datagrams gather.
-const MOMENT: Duration = Duration::from_millis(1);
+/// How long the first datagram waits for others: a millisecond saves no more.
+const MOMENT: Duration = Duration::from_micros(500);
 /// The rate is taken over this time.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Datagrams of a window from which on they gather: 3,000 a second, three in a moment.
-const BEGIN: usize = 300;
-/// Datagrams of a window below which they are read at once again.
-const END: usize = 200;
+/// Datagrams read in a second from which on it waits.
+const BEGIN_RATE: u64 = 4_000;
+/// Datagrams read in a second below which it reads at once again.
+const END_RATE: u64 = 3_000;
 
-/// Counts what arrives.
+/// Watches how much arrives.
 #[derive(Debug)]
 pub(super) struct Gathering {
     window_began: Instant,
-    arrived: usize,
-    read_at: Instant,
+    /// The count at that time.
+    before: u64,
     gathers: bool,
 }
 
@@ -27,30 +28,27 @@ impl Gathering {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             window_began: now,
-            arrived: 0,
-            read_at: now,
+            before: 0,
             gathers: false,
         }
     }
 
-    /// Datagrams were read.
-    pub(super) fn received(&mut self, now: Instant, datagrams: usize) {
-        self.read_at = now;
-        self.arrived += datagrams;
+    /// Takes how many datagrams were read since the start.
+    pub(super) fn received(&mut self, now: Instant, datagrams: u64) {
+        let elapsed = now.saturating_duration_since(self.window_began);
+        if elapsed < WINDOW {
+            return;
+        }
+        let least = if self.gathers { END_RATE } else { BEGIN_RATE };
+        let read = u128::from(datagrams.saturating_sub(self.before));
+        // A window that was waited through is longer than it should be.
+        self.gathers = read * Duration::from_secs(1).as_micros() >= u128::from(least) * elapsed.as_micros();
+        (self.window_began, self.before) = (now, datagrams);
     }
 
-    /// When to read next; `None`: as soon as something arrives.
-    pub(super) fn until(&mut self, now: Instant) -> Option<Instant> {
-        let elapsed = now.saturating_duration_since(self.window_began);
-        if elapsed >= WINDOW {
-            let least = if self.gathers { END } else { BEGIN };
-            // A window that was slept through is longer than it should be.
-            let in_a_window = self.arrived as u128 * WINDOW.as_micros() / elapsed.as_micros();
-            self.gathers = in_a_window >= least as u128;
-            (self.window_began, self.arrived) = (now, 0);
-        }
-        let until = self.read_at + MOMENT;
-        (self.gathers && until > now).then_some(until)
+    /// How long a datagram that has just arrived waits for others.
+    pub(super) fn moment(&self) -> Option<Duration> {
+        self.gathers.then_some(MOMENT)
     }
 }
 
@@ -58,46 +56,60 @@ impl Gathering {
 mod tests {
     use super::*;
 
-    /// Plays `rate` datagrams a second, one every so often, and says what was decided last.
-    fn play(gathering: &mut Gathering, now: &mut Instant, rate: u32, time: Duration) -> Option<Duration> {
-        let end = *now + time;
-        let mut until = None;
-        while *now < end {
-            *now += Duration::from_secs(1) / rate;
-            gathering.received(*now, 1);
-            until = gathering.until(*now);
-        }
-        until.map(|until| until - *now)
-    }
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn datagrams_gather_only_while_many_arrive() {
-        let mut now = Instant::now();
-        let mut gathering = Gathering::new(now);
-        let second = Duration::from_secs(1);
-        assert_eq!(play(&mut gathering, &mut now, 2_500, second), None);
-        assert_eq!(play(&mut gathering, &mut now, 4_000, second), Some(MOMENT));
+        let mut class = Class::new();
+        assert_eq!(class.receive(3_500, SECOND), None);
+        assert_eq!(class.receive(4_500, SECOND), Some(MOMENT));
         assert_eq!(
-            play(&mut gathering, &mut now, 2_500, second),
+            class.receive(3_500, SECOND),
             Some(MOMENT),
             "no coming and going at the edge"
         );
-        assert_eq!(play(&mut gathering, &mut now, 1_500, second), None);
+        assert_eq!(class.receive(2_500, SECOND), None);
     }
 
     #[test]
-    fn a_moment_that_is_over_is_not_waited_for_again() {
-        let mut now = Instant::now();
-        let mut gathering = Gathering::new(now);
-        play(&mut gathering, &mut now, 10_000, Duration::from_secs(1));
-        let later = now + MOMENT / 2;
-        assert_eq!(gathering.until(later), Some(now + MOMENT));
-        assert_eq!(gathering.until(now + MOMENT), None);
+    fn a_burst_after_silence_is_not_a_rate() {
+        let mut class = Class::new();
+        class.now += 60 * SECOND;
+        assert_eq!(class.receive(1_000, Duration::from_millis(5)), None);
+        assert_eq!(class.receive(10_000, SECOND), Some(MOMENT));
+        class.now += 60 * SECOND;
         assert_eq!(
-            gathering.until(now + Duration::from_secs(60)),
+            class.receive(1_000, Duration::from_millis(5)),
             None,
-            "and silence ends it"
+            "silence ends it"
         );
-        assert!(!gathering.gathers);
+    }
+
+    struct Class {
+        now: Instant,
+        gathering: Gathering,
+        read: u64,
+    }
+
+    impl Class {
+        fn new() -> Self {
+            let now = Instant::now();
+            Self {
+                now,
+                gathering: Gathering::new(now),
+                read: 0,
+            }
+        }
+
+        /// Receives so many a second, one after the other, and says what was decided last.
+        fn receive(&mut self, a_second: u32, time: Duration) -> Option<Duration> {
+            let end = self.now + time;
+            while self.now < end {
+                self.now += SECOND / a_second;
+                self.read += 1;
+                self.gathering.received(self.now, self.read);
+            }
+            self.gathering.moment()
+        }
     }
 }

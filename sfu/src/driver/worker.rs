@@ -171,8 +171,9 @@ impl Worker {
         let mut events = mio::Events::with_capacity(8);
         let mut inbox = Inbox::new();
         let mut unread = false;
+        let mut next = Instant::now();
         loop {
-            if !unread && let Err(error) = self.wait(&mut events) {
+            if !unread && let Err(error) = self.wait(&mut events, next) {
                 tracing::error!(%error, "a media worker cannot wait for its socket");
                 return;
             }
@@ -185,24 +186,34 @@ impl Worker {
             }
             // Readiness is told once: reading goes on until the socket is empty, a turn at a time.
             unread = self.read_datagrams(&mut inbox);
-            self.handle_timeouts(Instant::now());
+            let now = Instant::now();
+            next = self.next_timeout();
+            if next <= now {
+                self.handle_timeouts(now);
+                next = self.next_timeout();
+            }
             self.out.flush();
+            self.gathering.received(now, self.out.counters.datagrams_in);
             self.out.events.flush();
+            if self.out.events.is_waiting() {
+                next = next.min(now + EVENTS_RETRY);
+            }
         }
     }
 
-    /// Waits for a datagram, a command or a timer; while many datagrams come, a moment for more of them.
-    fn wait(&mut self, events: &mut mio::Events) -> io::Result<()> {
-        let now = Instant::now();
-        let next = self.next_timeout();
-        if let Some(until) = self.gathering.until(now) {
-            std::thread::sleep(until.min(next).saturating_duration_since(now));
-            return Ok(());
+    /// Waits for a datagram, a command or a timer; where many datagrams come, a moment longer for what follows a datagram.
+    fn wait(&mut self, events: &mut mio::Events, next: Instant) -> io::Result<()> {
+        let time = next.saturating_duration_since(Instant::now());
+        match self.poll.poll(events, Some(time)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
         }
-        match self.poll.poll(events, Some(next.saturating_duration_since(now))) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
+        if let Some(moment) = self.gathering.moment()
+            && events.iter().any(|event| event.token() == SOCKET)
+        {
+            std::thread::sleep(moment);
         }
+        Ok(())
     }
 
     fn next_timeout(&self) -> Instant {
@@ -212,12 +223,7 @@ impl Worker {
             .connections
             .values()
             .filter_map(|connection| connection.dtls.poll_timeout());
-        let next = rooms.chain(handshakes).fold(self.liveness_at, Instant::min);
-        if self.out.events.is_waiting() {
-            next.min(Instant::now() + EVENTS_RETRY)
-        } else {
-            next
-        }
+        rooms.chain(handshakes).fold(self.liveness_at, Instant::min)
     }
 
     /// Whether there may be more to read.
@@ -228,11 +234,13 @@ impl Worker {
             };
             let now = Instant::now();
             self.out.counters.receive_calls += 1;
-            self.gathering.received(now, count);
             for place in 0..count {
                 match inbox.datagram(place) {
                     Some((datagram, from)) => self.handle_datagram(now, datagram, from),
-                    None => self.out.counters.dropped_malformed += 1,
+                    None => {
+                        self.out.counters.datagrams_in += 1;
+                        self.out.counters.dropped_malformed += 1;
+                    }
                 }
             }
             if count < Inbox::PLACES {

@@ -10,7 +10,7 @@ use seodang_model::{ParticipantId, Source};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
+use str0m::rtp::{RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 /// One side of a class.
@@ -27,8 +27,23 @@ pub(crate) struct Peer {
     pending: Option<SdpPendingOffer>,
     key_wished: bool,
     send_at: Instant,
-    /// Where its datagrams go.
     remote: Option<SocketAddr>,
+    /// How its ClientHellos leave.
+    hello: Hello,
+    /// The first datagram of its handshake.
+    pub(crate) first_hello: Vec<u8>,
+    /// The last datagram of media that left.
+    pub(crate) last_media: Vec<u8>,
+    /// What its checks are named with, ours first.
+    pub(crate) user_name: String,
+}
+
+/// How a ClientHello leaves: browsers' are so long that they come in two datagrams, in any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hello {
+    Whole,
+    InTwo,
+    InTwoBackwards,
 }
 
 impl Peer {
@@ -68,7 +83,15 @@ impl Peer {
             key_wished: true,
             send_at: Instant::now(),
             remote: None,
+            hello: Hello::Whole,
+            first_hello: Vec::new(),
+            last_media: Vec::new(),
+            user_name: String::new(),
         }
+    }
+
+    pub(crate) fn saying(self, hello: Hello) -> Self {
+        Self { hello, ..self }
     }
 
     pub(crate) fn offer(&mut self) -> Offer {
@@ -80,6 +103,7 @@ impl Peer {
         };
         let mid = change.add_media(MediaKind::Video, direction, None, None, None);
         let (offer, pending) = change.apply().expect("an offer");
+        self.user_name = ufrag(&offer.to_sdp_string());
         (self.mid, self.pending) = (Some(mid), Some(pending));
         self.describe(&offer, false)
     }
@@ -119,6 +143,7 @@ impl Peer {
 
     pub(crate) fn accept(&mut self, id: ParticipantId, answer: &str) {
         self.id = id;
+        self.user_name = format!("{}:{}", ufrag(answer), self.user_name);
         let answer = SdpAnswer::from_sdp_string(answer).expect("readable by others");
         let pending = self.pending.take().expect("an offer was made");
         self.rtc
@@ -134,15 +159,32 @@ impl Peer {
         self.mid.expect("an offer was made").to_string()
     }
 
-    /// Where its datagrams go.
-    pub(crate) fn remote(&self) -> SocketAddr {
-        self.remote.expect("connected")
-    }
-
     /// Sends any bytes from the peer's own address.
     pub(crate) fn send_raw(&self, datagram: &[u8]) {
-        let target = self.remote.expect("connected");
-        self.socket.send_to(datagram, target).expect("loopback takes it");
+        self.socket
+            .send_to(datagram, self.remote())
+            .expect("loopback takes it");
+    }
+
+    /// Where its datagrams go.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote.expect("it has sent something")
+    }
+
+    /// Sends one packet each of `count` SSRCs that nobody announced. The stack is not made for this: its camera ends.
+    pub(crate) fn send_unannounced(&mut self, count: u32) {
+        let mid = self.mid.expect("an offer was made");
+        for ssrc in 1..=count {
+            // By rid, or each would take the place of the one before.
+            self.rtc.direct_api().declare_stream_tx(
+                ssrc.into(),
+                None,
+                mid,
+                Some(ssrc.to_string().as_str().into()),
+            );
+            self.write_packet(ssrc.into(), u64::from(ssrc), vec![0x10; 100]);
+        }
+        self.sends = false;
     }
 
     /// Sends what is due and takes what has come.
@@ -180,12 +222,6 @@ impl Peer {
     }
 
     fn send_packet(&mut self) {
-        let mid = self.mid.expect("an offer was made");
-        let pt = self
-            .rtc
-            .media(mid)
-            .and_then(|media| media.remote_pts().first().copied())
-            .expect("VP8");
         self.sent += 1;
         let key = std::mem::take(&mut self.key_wished);
         // RFC 7741: X, S; I; a 15-bit picture id; then the frame's first bytes and our number.
@@ -194,14 +230,25 @@ impl Peer {
         payload.extend([0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00]);
         payload.resize(600, 7);
         payload.extend(self.sent.to_be_bytes());
-        let sequence = u64::from(self.sent).into();
-        let write = RtpWrite::new(pt, sequence, self.sent * 450, Instant::now(), payload)
+        let mid = self.mid.expect("an offer was made");
+        let mut api = self.rtc.direct_api();
+        let ssrc = api.stream_tx_by_mid(mid, None).expect("a stream").ssrc();
+        self.write_packet(ssrc, u64::from(self.sent), payload);
+    }
+
+    fn write_packet(&mut self, ssrc: Ssrc, sequence: u64, payload: Vec<u8>) {
+        let mid = self.mid.expect("an offer was made");
+        let pt = self
+            .rtc
+            .media(mid)
+            .and_then(|media| media.remote_pts().first().copied())
+            .expect("VP8");
+        let timestamp = sequence as u32 * 450;
+        let write = RtpWrite::new(pt, sequence.into(), timestamp, Instant::now(), payload)
             .marker(true)
             .nackable(true);
         let mut api = self.rtc.direct_api();
-        api.stream_tx_by_mid(mid, None)
-            .expect("a stream")
-            .write_rtp(write);
+        api.stream_tx(&ssrc).expect("a stream").write_rtp(write);
     }
 
     fn drain(&mut self) {
@@ -210,9 +257,15 @@ impl Peer {
                 Output::Timeout(_) => return,
                 Output::Transmit(transmit) => {
                     self.remote = Some(transmit.destination);
-                    self.socket
-                        .send_to(&transmit.contents, transmit.destination)
-                        .expect("loopback takes it");
+                    if transmit.contents[0] & 0xc0 == 0x80 && !(192..224).contains(&transmit.contents[1]) {
+                        self.last_media = transmit.contents.to_vec();
+                    }
+                    if transmit.contents[0] == 22 && self.first_hello.is_empty() {
+                        self.first_hello = transmit.contents.to_vec();
+                    }
+                    for datagram in cut_hello(&transmit.contents, self.hello) {
+                        self.send_raw(&datagram);
+                    }
                 }
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::KeyframeRequest(_)) => self.key_wished = true,
@@ -234,4 +287,57 @@ fn open_socket(address: &str) -> UdpSocket {
 pub(crate) fn number_in(payload: &[u8]) -> u32 {
     let at = payload.len() - 4;
     u32::from_be_bytes(payload[at..].try_into().expect("four bytes"))
+}
+
+/// The user name fragment of a description.
+fn ufrag(sdp: &str) -> String {
+    let (_, behind) = sdp.split_once("a=ice-ufrag:").expect("a fragment");
+    behind.lines().next().expect("a line").to_owned()
+}
+
+/// A datagram as it leaves: one with a ClientHello alone is cut in two, each a record of its own with a fragment of the
+/// message (RFC 6347 section 4.2.3). Records before encryption are numbered anew, so that both have a number.
+fn cut_hello(datagram: &[u8], how: Hello) -> Vec<Vec<u8>> {
+    const RECORD: usize = 13;
+    const HANDSHAKE: usize = 12;
+    if how == Hello::Whole || !(20..=63).contains(&datagram[0]) {
+        return vec![datagram.to_vec()];
+    }
+    let mut renumbered = datagram.to_vec();
+    let mut at = 0;
+    while at + RECORD <= renumbered.len() {
+        let record = &mut renumbered[at..];
+        let encrypted = record[3..5] != [0, 0];
+        let length = usize::from(u16::from_be_bytes([record[11], record[12]]));
+        if !encrypted {
+            let number = record[5..11]
+                .iter()
+                .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+            record[5..11].copy_from_slice(&(2 * number).to_be_bytes()[2..]);
+        }
+        at += RECORD + length;
+    }
+    let is_hello = renumbered[0] == 22 && renumbered[3..5] == [0, 0] && renumbered[RECORD] == 1;
+    if !is_hello {
+        return vec![renumbered];
+    }
+    let (head, message) = renumbered.split_at(RECORD);
+    let (message_head, body) = message.split_at(HANDSHAKE);
+    let half = body.len() / 2;
+    let fragment = |number: u8, from: usize, to: usize| {
+        let three = |value: usize| u32::try_from(value).expect("a short message").to_be_bytes()[1..].to_vec();
+        let mut part = head.to_vec();
+        part[10] |= number;
+        part[11..].copy_from_slice(&((HANDSHAKE + to - from) as u16).to_be_bytes());
+        part.extend(&message_head[..6]);
+        part.extend(three(from));
+        part.extend(three(to - from));
+        part.extend(&body[from..to]);
+        part
+    };
+    let mut parts = vec![fragment(0, 0, half), fragment(1, half, body.len())];
+    if how == Hello::InTwoBackwards {
+        parts.reverse();
+    }
+    parts
 }

@@ -39,6 +39,17 @@ fn flags_win_over_environment_over_file_over_defaults() {
 }
 
 #[test]
+fn each_core_gets_a_media_thread_unless_their_number_is_given() {
+    assert_eq!(
+        of_file("workers = 3").expect("a configuration").media_workers(),
+        3
+    );
+    let by_default = Config::default().media_workers();
+    let cores = std::thread::available_parallelism().expect("known").get();
+    assert_eq!(usize::from(by_default), cores.min(16));
+}
+
+#[test]
 fn unknown_keys_are_refused_wherever_they_come_from() {
     assert!(matches!(of_file("room_capcity = 20"), Err(ConfigError::File(_))));
     assert!(matches!(of_file("[listen]\nport = 1"), Err(ConfigError::File(_))));
@@ -70,7 +81,6 @@ fn wrong_values_are_refused_with_their_key() {
     for (variable, value) in [
         ("SEODANG_LISTEN", "localhost"),
         ("SEODANG_LAN", "yes"),
-        ("SEODANG_WORKERS", "0"),
         ("SEODANG_WORKERS", "65"),
         ("SEODANG_ROOM_CAPACITY", "-1"),
         ("SEODANG_MEDIA_PORT", "70000"),

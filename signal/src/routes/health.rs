@@ -75,7 +75,9 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
     for (name, count) in stats {
         match name {
             // How many there are, not how many there were.
-            "rooms" | "connections" => gauge_line(&mut text, &format!("seodang_sfu_{name}"), count),
+            "rooms" | "connections" | "receive_buffer_bytes" => {
+                gauge_line(&mut text, &format!("seodang_sfu_{name}"), count)
+            }
             _ => counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count),
         }
     }
