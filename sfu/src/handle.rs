@@ -10,7 +10,7 @@ use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, offered_addresses};
-use crate::net::BatchSocket;
+use crate::net::{BatchSocket, Streams};
 use crate::room::RoomConfig;
 use crate::transport::dtls::Identity;
 use crate::transport::sdp::read_offer;
@@ -61,8 +61,16 @@ impl Sfu {
             let address = socket.local_addr().map_err(SfuError::Thread)?;
             let granted = socket.receive_buffer_bytes().map_err(SfuError::Thread)?;
             receive_buffer_bytes = receive_buffer_bytes.min(granted);
+            let streams = match Streams::listen(address) {
+                Ok(streams) => Some(streams),
+                Err(error) => {
+                    tracing::warn!(port = address.port(), %error, "media over TCP is off: the port cannot be opened");
+                    None
+                }
+            };
             let (worker, queue) = Worker::new(WorkerConfig {
                 socket,
+                streams,
                 candidates: hosts
                     .iter()
                     .map(|host| SocketAddr::new(*host, address.port()))

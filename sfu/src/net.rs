@@ -7,6 +7,7 @@
 mod inbox;
 mod name;
 mod outgoing;
+mod streams;
 mod syscalls;
 
 use std::io::{self, ErrorKind};
@@ -21,6 +22,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 pub(crate) use inbox::Inbox;
 pub(crate) use outgoing::{Lane, Outgoing};
 use outgoing::{Message, Packet};
+pub(crate) use streams::{Reading, Streams, is_stream, split};
 use syscalls::{Batch, Scratch};
 
 /// Bytes of received datagrams that shall be able to wait at a media socket: it takes the key frames of a whole class at

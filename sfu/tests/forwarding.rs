@@ -4,6 +4,8 @@
 mod door;
 #[path = "forwarding/peer.rs"]
 mod peer;
+#[path = "forwarding/streams.rs"]
+mod streams;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc;

@@ -116,14 +116,47 @@ test("who gets no UDP out joins over a TURN server, with TCP too, and moves ther
     people.push(person);
   }
   await allSeeAndHearAll(people);
-  for (const person of people) assert.deepEqual(await pathInUse(person), { type: "relay", relayProtocol: person.name });
+  for (const person of people) assert.deepEqual(await relayInUse(person), ["relay", person.name]);
 
   const before = await Promise.all(people.map((person) => person.state()));
   for (const person of people) await person.page.evaluate(() => void window.dispatchEvent(new Event("online")));
   await Promise.all(people.map((person) => person.until("the second answer", (state) => state.answers >= 2)));
   await goOnAsBefore(people, before);
-  for (const person of people) assert.deepEqual(await pathInUse(person), { type: "relay", relayProtocol: person.name });
+  for (const person of people) assert.deepEqual(await relayInUse(person), ["relay", person.name]);
 });
+
+test("who gets no UDP out and has no TURN server joins over TCP", LIMIT, async () => {
+  const server = await Server.start();
+  endings.push(() => server.stop());
+  const room = await server.createRoom("meeting");
+  /** @type {Person[]} */
+  const people = [];
+  for (const name of ["teacher", "student"]) {
+    const person = await Person.join(browser, server, room, name, name === "student" ? { script: noUdp } : {});
+    endings.push(() => person.close());
+    people.push(person);
+  }
+  await allSeeAndHearAll(people);
+  const [, student] = people;
+  assert.equal((await pathInUse(student)).protocol, "tcp");
+});
+
+/** Runs before the page: its connections learn of no UDP address of the server. */
+function noUdp() {
+  const Real = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Real {
+    /** @param {RTCConfiguration} [configuration] */
+    constructor(configuration) {
+      super(configuration);
+      Object.assign(window, { __peer: this });
+    }
+
+    /** @param {RTCSessionDescriptionInit} description */
+    setRemoteDescription(description) {
+      return super.setRemoteDescription({ ...description, sdp: description.sdp?.replace(/^a=candidate:.* udp .*\r\n/gm, "") });
+    }
+  };
+}
 
 /**
  * Runs before the page: its connections use the TURN server alone, over this transport alone.
@@ -163,6 +196,12 @@ function pathInUse(person) {
     const transport = stats.find((entry) => entry.type === "transport");
     const pair = report.get(transport.selectedCandidatePairId);
     const local = report.get(pair.localCandidateId);
-    return { type: local.candidateType, relayProtocol: local.relayProtocol };
+    return { type: local.candidateType, protocol: local.protocol, relayProtocol: local.relayProtocol };
   });
+}
+
+/** @param {Person} person */
+async function relayInUse(person) {
+  const path = await pathInUse(person);
+  return [path.type, path.relayProtocol];
 }

@@ -181,6 +181,7 @@ impl Worker {
             credentials,
             fingerprint: self.identity.fingerprint(),
             candidates: &self.candidates,
+            over_tcp: self.out.streams.is_some(),
             slot_ssrcs: &connection.slot_ssrcs,
             version: connection.answers,
         };

@@ -68,7 +68,10 @@ impl Worker {
             return;
         };
         let crypto = self.provider.crypto();
-        let check = match handle_request(datagram, exchange, from, crypto) {
+        // A stream's name means something here alone.
+        let streams = self.out.streams.as_ref();
+        let seen = streams.and_then(|streams| streams.peer(from)).unwrap_or(from);
+        let check = match handle_request(datagram, exchange, seen, crypto) {
             Ok(check) => check,
             Err(error) => {
                 self.out.counters.count_stun(error);

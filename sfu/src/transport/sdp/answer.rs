@@ -14,6 +14,8 @@ pub(crate) struct AnswerLines<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) fingerprint: &'a Fingerprint,
     pub(crate) candidates: &'a [SocketAddr],
+    /// Whether the same ports take TCP as well (RFC 6544).
+    pub(crate) over_tcp: bool,
     /// The SSRC of each slot, by its place in the message.
     pub(crate) slot_ssrcs: &'a [u32],
     /// Counted up with every answer of a connection (RFC 8866 section 5.2).
@@ -120,6 +122,18 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
                 candidate.ip(),
                 candidate.port()
             ));
+        }
+        if with.over_tcp {
+            for (place, candidate) in with.candidates.iter().enumerate() {
+                // RFC 6544 section 4.2: behind UDP; passive ones have direction preference 4 of 7.
+                let priority = 90_u32 << 24 | (4 << 13 | (8_191 - place.min(8_000) as u32)) << 8 | 255;
+                write(format_args!(
+                    "a=candidate:{} 1 tcp {priority} {} {} typ host tcptype passive",
+                    with.candidates.len() + place + 1,
+                    candidate.ip(),
+                    candidate.port()
+                ));
+            }
         }
         write(format_args!("a=end-of-candidates"));
     }

@@ -85,6 +85,8 @@ fn the_class_page_gets_its_sources_and_slots() {
         assert_eq!(count(&answer, "a=setup:passive"), 19);
         assert_eq!(count(&answer, "a=ice-lite"), 1);
         assert!(answer.contains("a=candidate:") && answer.contains("a=end-of-candidates"));
+        let tcp = " 192.0.2.1 4000 typ host tcptype passive";
+        assert_eq!(answer.lines().filter(|line| line.ends_with(tcp)).count(), 19);
         for absent in [
             "rtx",
             "video-orientation",
@@ -269,6 +271,7 @@ fn answer(read: &ReadOffer) -> String {
             candidates: &["192.0.2.1:4000".parse().expect("an address")],
             slot_ssrcs: &slot_ssrcs,
             version: 1,
+            over_tcp: true,
         },
     )
 }
