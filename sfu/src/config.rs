@@ -8,7 +8,7 @@ pub struct SfuConfig {
     /// Address to bind. `::` listens everywhere in both families, or in IPv4 where the system has no IPv6; `0.0.0.0`
     /// everywhere in IPv4.
     pub bind: IpAddr,
-    /// UDP port of the first worker; the others follow. 0 takes any free ones (tests).
+    /// Port (UDP and TCP) of the first worker; the others follow. 0 takes any free ones (tests).
     pub port: u16,
     /// Media threads, 1 to 64. A room lives on one of them.
     pub workers: u16,

@@ -92,9 +92,9 @@ settings! {
     insecure_http: bool = false;
     /// Address under which browsers reach the server, such as `https://class.example.org`; default: as listened on.
     public_url: Option<String> = None;
-    /// Address on which media arrives (UDP); `::` is every address, IPv6 and IPv4, and `0.0.0.0` every IPv4 address.
+    /// Address on which media arrives (UDP and TCP); `::` is every address, IPv6 and IPv4, and `0.0.0.0` every IPv4 address.
     media_bind: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    /// First UDP port of the media; each further worker takes the next one. 0 takes free ones. The default lies
+    /// First port of the media (UDP and TCP); each further worker takes the next one. 0 takes free ones. The default lies
     /// below the range from which Linux hands out ports, so that one firewall rule stays true.
     media_port: u16 = 8189;
     /// Addresses told to browsers for media, IPv4 and IPv6; behind a router the outer ones. Default: those of every

@@ -173,13 +173,21 @@ fn media_ports(config: &Config) -> Vec<Finding> {
             "set media_port, so that a firewall can be opened for it",
         )];
     }
+    let bind = ways::bindable(config.media_bind);
     (0..config.media_workers())
-        .map(|worker| SocketAddr::new(config.media_bind, config.media_port + worker))
-        .map(|address| match UdpSocket::bind(address) {
-            Ok(_) => good(format!(
-                "media: {address} (UDP) is free; open it in the firewall for browsers elsewhere"
+        .map(|worker| SocketAddr::new(bind, config.media_port + worker))
+        .map(|address| match (UdpSocket::bind(address), TcpListener::bind(address)) {
+            (Ok(_), Ok(_)) => good(format!(
+                "media: {address} (UDP and TCP) is free; open it in the firewall for browsers elsewhere"
             )),
-            Err(error) => bad(
+            (Ok(_), Err(error)) => weak(
+                format!("media: {address} (UDP) is free, but not for TCP: {error}"),
+                format!(
+                    "browsers whose network lets no UDP out cannot join; see who uses it with: ss -ltnp 'sport = :{}', or set media_port",
+                    address.port()
+                ),
+            ),
+            (Err(error), _) => bad(
                 format!("media: cannot open {address} (UDP): {error}"),
                 format!(
                     "see who uses it with: ss -lunp 'sport = :{}', or set media_port",

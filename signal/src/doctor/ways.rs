@@ -1,6 +1,6 @@
 //! The ways of the media: what browsers are offered, whether that leads here, and whether the TURN servers play along.
 
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::time::Duration;
 
 use seodang_model::ParticipantId;
@@ -29,13 +29,23 @@ pub(super) fn media_addresses(config: &Config) -> Finding {
     ))
 }
 
+/// The address to bind as the media does: without IPv6, every address is every IPv4 address.
+pub(super) fn bindable(bind: IpAddr) -> IpAddr {
+    let both = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    if bind == both && UdpSocket::bind((both, 0)).is_err() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        bind
+    }
+}
+
 /// Whether datagrams to the offered addresses come in at the media port. Nothing when the port cannot be opened.
 pub(super) fn ways_in(config: &Config) -> Vec<Finding> {
     let port = config.media_port;
     if port == 0 {
         return Vec::new();
     }
-    let Ok(socket) = UdpSocket::bind(SocketAddr::new(config.media_bind, port)) else {
+    let Ok(socket) = UdpSocket::bind(SocketAddr::new(bindable(config.media_bind), port)) else {
         return Vec::new();
     };
     let addresses = offered(config);
@@ -97,7 +107,7 @@ fn way_through_turn(config: &Config, socket: &UdpSocket, addresses: &[IpAddr]) -
 pub(super) fn turn_servers(config: &Config) -> Vec<Finding> {
     let Some(server) = credential(config) else {
         return vec![good(
-            "TURN: none; browsers whose network lets no UDP out cannot join (turn_urls)",
+            "TURN: none; browsers whose network lets out neither UDP nor TCP to the media port cannot join (turn_urls)",
         )];
     };
     server.urls.iter().map(|url| turn_server(url, &server)).collect()
