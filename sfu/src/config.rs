@@ -5,14 +5,15 @@ use std::net::IpAddr;
 /// Configuration of the SFU; read from the outside by the program, never from the environment here.
 #[derive(Clone, Debug)]
 pub struct SfuConfig {
-    /// Address to bind; the unspecified address listens everywhere.
+    /// Address to bind. `::` listens everywhere in both families, or in IPv4 where the system has no IPv6; `0.0.0.0`
+    /// everywhere in IPv4.
     pub bind: IpAddr,
-    /// UDP port of the first worker; the others follow. 0 takes any free ones (tests).
+    /// Port (UDP and TCP) of the first worker; the others follow. 0 takes any free ones (tests).
     pub port: u16,
     /// Media threads, 1 to 64. A room lives on one of them.
     pub workers: u16,
-    /// Addresses offered as host candidates. Empty: `bind` if it is one address, else every non-loopback interface
-    /// address, and 127.0.0.1 only if there is none.
+    /// Addresses offered as host candidates. Empty: `bind` if it is one address, else every interface address that is
+    /// neither loopback nor link-local, and 127.0.0.1 only if there is none.
     pub candidates: Vec<IpAddr>,
     /// Constant estimate sent to publishers as REMB, in bits per second for each connection.
     pub publisher_bitrate_bps: u64,

@@ -8,5 +8,5 @@ mod gathering;
 mod outbox;
 mod worker;
 
-pub(crate) use candidates::host_addresses;
+pub use candidates::offered_addresses;
 pub(crate) use worker::{Command, CommandQueue, Worker, WorkerConfig};

@@ -47,6 +47,9 @@ pub enum OfferError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An ICE restart of a connection that is gone.
+    #[error("the connection is gone: make another one")]
+    Gone,
     /// The participant has not joined.
     #[error("the participant is not in a room")]
     UnknownParticipant,

@@ -1,7 +1,7 @@
 //! The one entry: commands in, events out.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -9,8 +9,8 @@ use seodang_model::protocol::{Offer, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, host_addresses};
-use crate::net::BatchSocket;
+use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, offered_addresses};
+use crate::net::{BatchSocket, Streams};
 use crate::room::RoomConfig;
 use crate::transport::dtls::Identity;
 use crate::transport::sdp::read_offer;
@@ -47,7 +47,7 @@ impl Sfu {
         let provider =
             rtc_crypto::default_provider().map_err(|error| SfuError::Certificate(error.to_string()))?;
         let identity = Arc::new(Identity::generate(&provider)?);
-        let hosts = host_addresses(config.bind, &config.candidates)?;
+        let hosts = offered_addresses(config.bind, &config.candidates)?;
         let (sender, events) = mpsc::channel(EVENTS);
         let (mut queues, mut threads, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         let mut receive_buffer_bytes = usize::MAX;
@@ -57,13 +57,20 @@ impl Sfu {
             } else {
                 config.port.saturating_add(index)
             };
-            let socket = BatchSocket::bind(SocketAddr::new(config.bind, port))
-                .map_err(|source| SfuError::Bind { port, source })?;
+            let socket = open_socket(config.bind, port).map_err(|source| SfuError::Bind { port, source })?;
             let address = socket.local_addr().map_err(SfuError::Thread)?;
             let granted = socket.receive_buffer_bytes().map_err(SfuError::Thread)?;
             receive_buffer_bytes = receive_buffer_bytes.min(granted);
+            let streams = match Streams::listen(address) {
+                Ok(streams) => Some(streams),
+                Err(error) => {
+                    tracing::warn!(port = address.port(), %error, "media over TCP is off: the port cannot be opened");
+                    None
+                }
+            };
             let (worker, queue) = Worker::new(WorkerConfig {
                 socket,
+                streams,
                 candidates: hosts
                     .iter()
                     .map(|host| SocketAddr::new(*host, address.port()))
@@ -375,6 +382,23 @@ impl SfuHandle {
     fn placing(&self) -> std::sync::MutexGuard<'_, Placing> {
         // A panic while it was held left it whole: each change is a single insertion or removal.
         self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where every address is meant, a system without IPv6 gets those of IPv4.
+fn open_socket(bind: IpAddr, port: u16) -> std::io::Result<BatchSocket> {
+    let bound = BatchSocket::bind(SocketAddr::new(bind, port));
+    match bound {
+        Err(error)
+            if bind == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                && matches!(
+                    error.raw_os_error(),
+                    Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+                ) =>
+        {
+            BatchSocket::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+        }
+        bound => bound,
     }
 }
 

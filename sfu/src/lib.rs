@@ -10,11 +10,13 @@ mod error;
 mod event;
 mod handle;
 mod net;
+pub mod probe;
 mod room;
 mod sink;
 mod transport;
 
 pub use config::SfuConfig;
+pub use driver::offered_addresses;
 pub use error::{OfferError, SfuError};
 pub use event::{ParticipantReport, PublicationReport, RoomReport, SfuEvent, SfuStats};
 pub use handle::{Join, Sfu, SfuHandle};

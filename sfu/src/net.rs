@@ -7,6 +7,7 @@
 mod inbox;
 mod name;
 mod outgoing;
+mod streams;
 mod syscalls;
 
 use std::io::{self, ErrorKind};
@@ -21,6 +22,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 pub(crate) use inbox::Inbox;
 pub(crate) use outgoing::{Lane, Outgoing};
 use outgoing::{Message, Packet};
+pub(crate) use streams::{Reading, Streams, is_stream, split};
 use syscalls::{Batch, Scratch};
 
 /// Bytes of received datagrams that shall be able to wait at a media socket: it takes the key frames of a whole class at
@@ -82,6 +84,10 @@ impl BatchSocket {
         }
         if syscalls::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size).is_err() {
             socket.set_send_buffer_size(WANTED_RECEIVE_BUFFER_BYTES)?;
+        }
+        if address.is_ipv6() {
+            // One socket for both families, whatever the system's default (RFC 3493 section 5.3).
+            socket.set_only_v6(false)?;
         }
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::from(address))?;

@@ -4,8 +4,10 @@
 mod door;
 #[path = "forwarding/peer.rs"]
 mod peer;
+#[path = "forwarding/streams.rs"]
+mod streams;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use peer::Peer;
 use seodang_model::protocol::{IceState, MediaState, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights, Source};
 use seodang_rtp::{NtpTime, RtpPacket};
-use seodang_sfu::{Join, Sfu, SfuConfig, SfuEvent, SfuHandle, TrackSink};
+use seodang_sfu::{Join, OfferError, Sfu, SfuConfig, SfuEvent, SfuHandle, TrackSink};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LESSON: LessonId = LessonId::from_bits(7);
@@ -122,6 +124,119 @@ async fn a_second_offer_replaces_the_connection_and_keeps_publication_and_sink()
     tokio::task::spawn_blocking(|| sfu.shutdown())
         .await
         .expect("no panic");
+}
+
+#[tokio::test]
+async fn an_ice_restart_keeps_keys_slots_and_streams_on_both_sides() {
+    let (sfu, handle, mut events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let mut watcher = enter(&handle, 2, Peer::watching()).await;
+    show(&handle, &sender, &watcher);
+    play(&mut [&mut sender, &mut watcher], |peers| {
+        peers[1].received.len() >= 20
+    });
+    for moving in 0..2 {
+        let peer = [&mut sender, &mut watcher].into_iter().nth(moving).expect("two");
+        let offer = peer.restart();
+        let answer = handle.offer(peer.id, offer).await.expect("an answer");
+        assert!(
+            answer.contains("o=- 1 2 IN"),
+            "a changed answer counts its version up"
+        );
+        peer.accept(peer.id, &answer);
+        let before = watcher.received.len();
+        play(&mut [&mut sender, &mut watcher], |peers| {
+            peers[1].received.len() >= before + 50
+        });
+    }
+    // One stream on one slot: what was lost on the old path was asked for again.
+    let mut numbers = watcher.received.clone();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let lost = (numbers[numbers.len() - 1] - numbers[0]) as usize + 1 - numbers.len();
+    assert!(lost < 20, "{lost} packets lost: {numbers:?}");
+    let stats = handle.stats().await;
+    assert_eq!(
+        (stats["handshakes_done"], stats["connections"]),
+        (2, 2),
+        "{stats:?}"
+    );
+    assert!(
+        !std::iter::from_fn(|| events.try_recv().ok())
+            .any(|event| matches!(event, SfuEvent::ReofferNeeded { .. }))
+    );
+    stop(sfu).await;
+}
+
+#[tokio::test]
+async fn a_restart_of_a_connection_that_is_gone_or_has_other_lines_is_refused() {
+    let (sfu, handle, _events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let mut offer = sender.restart();
+    offer.sources.clear();
+    let refused = handle.offer(sender.id, offer.clone()).await.expect_err("refused");
+    assert!(matches!(refused, OfferError::Bad { line: None, .. }), "{refused}");
+    assert_eq!(
+        handle.stats().await["connections"],
+        1,
+        "the connection is as it was"
+    );
+    offer.connection += 1;
+    let refused = handle.offer(sender.id, offer).await.expect_err("refused");
+    assert_eq!(refused, OfferError::Gone);
+    let stranger = Peer::sending();
+    let refused = enter_with_restart(&handle, 2, stranger).await;
+    assert_eq!(refused, OfferError::Gone);
+    stop(sfu).await;
+}
+
+#[tokio::test]
+async fn a_router_that_changes_the_port_loses_nobody() {
+    let (sfu, handle, mut events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let mut watcher = enter(&handle, 2, Peer::watching()).await;
+    show(&handle, &sender, &watcher);
+    play(&mut [&mut sender, &mut watcher], |peers| {
+        peers[1].received.len() >= 20
+    });
+    for moving in 0..2 {
+        [&mut sender, &mut watcher][moving].rebind();
+        let before = watcher.received.len();
+        play(&mut [&mut sender, &mut watcher], |peers| {
+            peers[1].received.len() >= before + 50
+        });
+    }
+    assert!(
+        !std::iter::from_fn(|| events.try_recv().ok())
+            .any(|event| matches!(event, SfuEvent::ReofferNeeded { .. }))
+    );
+    stop(sfu).await;
+}
+
+#[tokio::test]
+async fn ipv6_and_ipv4_meet_on_one_port() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        // A system without IPv6 has nothing to show here.
+        return;
+    }
+    let (sfu, handle, _events) = start_on(
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        &[Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+        1,
+    );
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let mut watcher = enter(&handle, 2, Peer::watching_from("[::1]:0")).await;
+    show(&handle, &sender, &watcher);
+    play(&mut [&mut sender, &mut watcher], |peers| {
+        peers[1].received.len() >= 50
+    });
+    assert!(
+        watcher.remote().is_ipv6() && sender.remote().is_ipv4(),
+        "{} and {}",
+        watcher.remote(),
+        sender.remote()
+    );
+    stop(sfu).await;
 }
 
 #[tokio::test]
@@ -334,14 +449,65 @@ fn start() -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
 
 fn start_workers(workers: u16) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    start_on(localhost, &[localhost], workers)
+}
+
+fn start_on(
+    bind: IpAddr,
+    candidates: &[IpAddr],
+    workers: u16,
+) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let config = SfuConfig {
-        bind: localhost,
+        bind,
         port: 0,
         workers,
-        candidates: vec![localhost],
+        candidates: candidates.to_vec(),
         publisher_bitrate_bps: 2_000_000,
     };
     Sfu::start(config).expect("loopback can be bound")
+}
+
+async fn stop(sfu: Sfu) {
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+/// The sender's camera on the watcher's slot.
+fn show(handle: &SfuHandle, sender: &Peer, watcher: &Peer) {
+    let camera = Publication {
+        participant: sender.id,
+        source: Source::Camera,
+    };
+    handle.publish(camera).expect("room for a command");
+    let wish = ViewSlot {
+        mid: watcher.slot(),
+        participant: sender.id,
+        source: Source::Camera,
+        width: 0,
+        height: 0,
+    };
+    handle
+        .view(watcher.id, 1, vec![wish])
+        .expect("room for a command");
+}
+
+/// Joins, and restarts what never was.
+async fn enter_with_restart(handle: &SfuHandle, bits: u128, mut peer: Peer) -> OfferError {
+    let participant = ParticipantId::from_bits(bits);
+    let rights = Rights {
+        may_publish: true,
+        may_share_screen: true,
+    };
+    let join = Join {
+        lesson: LESSON,
+        participant,
+        rights,
+    };
+    handle.join(join).await.expect("a seat");
+    let mut offer = peer.offer();
+    offer.restart = true;
+    handle.offer(participant, offer).await.expect_err("refused")
 }
 
 /// Joins, offers and plays until the peer is connected.

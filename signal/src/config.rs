@@ -7,12 +7,13 @@
 
 mod layer;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use seodang_model::Token;
 use serde::Deserialize;
 
+use crate::turn::TurnUrl;
 use layer::FromText;
 pub use layer::{ConfigError, Setting};
 
@@ -91,13 +92,20 @@ settings! {
     insecure_http: bool = false;
     /// Address under which browsers reach the server, such as `https://class.example.org`; default: as listened on.
     public_url: Option<String> = None;
-    /// Address on which media arrives (UDP).
-    media_bind: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    /// First UDP port of the media; each further worker takes the next one. 0 takes free ones. The default lies
+    /// Address on which media arrives (UDP and TCP); `::` is every address, IPv6 and IPv4, and `0.0.0.0` every IPv4 address.
+    media_bind: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    /// First port of the media (UDP and TCP); each further worker takes the next one. 0 takes free ones. The default lies
     /// below the range from which Linux hands out ports, so that one firewall rule stays true.
     media_port: u16 = 8189;
-    /// Addresses told to browsers for media; default: those of every network interface.
+    /// Addresses told to browsers for media, IPv4 and IPv6; behind a router the outer ones. Default: those of every
+    /// network interface.
     media_addresses: Vec<IpAddr> = Vec::new();
+    /// TURN servers for browsers behind a firewall, such as `turn:turn.example.org` or `turns:turn.example.org:443`.
+    turn_urls: Vec<String> = Vec::new();
+    /// Secret shared with the TURN servers (coturn: `static-auth-secret`), which signs short-lived credentials.
+    turn_secret: Option<Token> = None;
+    /// Seconds for which a TURN credential is good, 60 to 86,400; each join gets a fresh one.
+    turn_lifetime_s: u64 = 21_600;
     /// Media threads, at most 64; each has a UDP port of its own and carries whole rooms. 0 takes one for each core, at
     /// most 16.
     workers: u16 = 0;
@@ -259,6 +267,16 @@ impl Config {
                 "media_port",
                 "leaves no room for a port for each worker",
             ));
+        }
+        within("turn_lifetime_s", self.turn_lifetime_s, 60, 86_400)?;
+        if self.turn_urls.iter().any(|url| TurnUrl::parse(url).is_none()) {
+            return Err(ConfigError::value(
+                "turn_urls",
+                "holds what is not of the form turn:host, turn:host:port?transport=tcp or turns:host:port",
+            ));
+        }
+        if !self.turn_urls.is_empty() && self.turn_secret.is_none() {
+            return Err(ConfigError::value("turn_urls", "needs turn_secret"));
         }
         if self.tls_certificate.is_some() != self.tls_key.is_some() {
             return Err(ConfigError::value(

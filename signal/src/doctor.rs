@@ -1,8 +1,10 @@
 //! What is missing or wrong on this machine, in plain words, each with the mend.
 
+mod ways;
+
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -89,8 +91,10 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     } else {
         findings.push(tcp_port(config.bind_address()));
         findings.extend(media_ports(config));
+        findings.extend(ways::ways_in(config));
     }
-    findings.push(media_addresses(config));
+    findings.push(ways::media_addresses(config));
+    findings.extend(ways::turn_servers(config));
     findings.extend(granted_receive_buffer_bytes().ok().map(receive_buffer));
     findings.extend(open_files(config, disk::most_open_files()));
     findings.extend(certificate(config, UnixTime::now()));
@@ -169,13 +173,21 @@ fn media_ports(config: &Config) -> Vec<Finding> {
             "set media_port, so that a firewall can be opened for it",
         )];
     }
+    let bind = ways::bindable(config.media_bind);
     (0..config.media_workers())
-        .map(|worker| SocketAddr::new(config.media_bind, config.media_port + worker))
-        .map(|address| match UdpSocket::bind(address) {
-            Ok(_) => good(format!(
-                "media: {address} (UDP) is free; open it in the firewall for browsers elsewhere"
+        .map(|worker| SocketAddr::new(bind, config.media_port + worker))
+        .map(|address| match (UdpSocket::bind(address), TcpListener::bind(address)) {
+            (Ok(_), Ok(_)) => good(format!(
+                "media: {address} (UDP and TCP) is free; open it in the firewall for browsers elsewhere"
             )),
-            Err(error) => bad(
+            (Ok(_), Err(error)) => weak(
+                format!("media: {address} (UDP) is free, but not for TCP: {error}"),
+                format!(
+                    "browsers whose network lets no UDP out cannot join; see who uses it with: ss -ltnp 'sport = :{}', or set media_port",
+                    address.port()
+                ),
+            ),
+            (Err(error), _) => bad(
                 format!("media: cannot open {address} (UDP): {error}"),
                 format!(
                     "see who uses it with: ss -lunp 'sport = :{}', or set media_port",
@@ -184,28 +196,6 @@ fn media_ports(config: &Config) -> Vec<Finding> {
             ),
         })
         .collect()
-}
-
-fn media_addresses(config: &Config) -> Finding {
-    let offered: Vec<IpAddr> = if config.media_addresses.is_empty() {
-        interface_addresses(false)
-            .into_iter()
-            .filter(IpAddr::is_ipv4)
-            .collect()
-    } else {
-        config.media_addresses.clone()
-    };
-    if offered.is_empty() {
-        return weak(
-            "media: 127.0.0.1 alone can be offered; only browsers on this machine will see and hear anything",
-            "connect the network, or set media_addresses to the address that browsers reach",
-        );
-    }
-    let list: Vec<String> = offered.iter().map(ToString::to_string).collect();
-    good(format!(
-        "media: browsers are offered {}; behind a router set media_addresses to the outer address",
-        list.join(", ")
-    ))
 }
 
 /// What a media socket is granted, with the rights of whoever asks: some may go beyond the limit.

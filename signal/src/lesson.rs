@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use seodang_model::protocol::{
-    ChatLine, ClosingReason, Consents, ErrorCode, IceState, MediaState, Offer, RoomSummary, ServerMessage,
-    SlotInfo, UserInfo, ViewSlot,
+    ChatLine, ClosingReason, Consents, ErrorCode, IceServer, IceState, MediaState, Offer, RoomInfo,
+    RoomSummary, ServerMessage, SlotInfo, UserInfo, ViewSlot,
 };
 use seodang_model::{DisplayName, ParticipantId, Publication, Rights, StorageName, Token};
 
@@ -94,6 +94,8 @@ pub(crate) struct Joining {
     pub(crate) person: Token,
     /// Whether it is an earlier seat.
     pub(crate) resumed: bool,
+    /// Relays its holder may use.
+    pub(crate) ice_servers: Vec<IceServer>,
 }
 
 /// What the media workers and the mirror said of a participant since it was last asked.
@@ -235,6 +237,7 @@ impl Lesson {
             resume,
             person,
             resumed,
+            ice_servers,
         } = joining;
         let participant = record.participant;
         let mut out = Vec::new();
@@ -270,7 +273,17 @@ impl Lesson {
             out.push(Output::Mirror(MirrorCommand::Back(participant)));
         }
         self.watch_presence(now);
-        self.greet(participant, socket, resume, person, resumed, &mut out);
+        let room_info = RoomInfo {
+            room: self.summary(),
+            lesson_started_at: self.record.started_at,
+            you: self.seats[&participant].info_for_itself(),
+            resume,
+            person,
+            resumed,
+            capture_period_s: self.capture_period_s,
+            ice_servers,
+        };
+        self.greet(participant, socket, room_info, &mut out);
         if was_held {
             self.announce(participant, &mut out);
         } else {

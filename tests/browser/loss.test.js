@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 
 import { Person, openBrowser, until } from "./person.js";
-import { LossyLine } from "./relay.js";
+import { LossyLine } from "./lossy_line.js";
 import { Server } from "./server.js";
 
 /** @type {import("playwright-core").Browser} */

@@ -34,11 +34,11 @@ export class Person {
    * @param {import("./server.js").Server} server
    * @param {{number: string, hostToken?: string}} room with a token: as host
    * @param {string} name
-   * @param {{media?: boolean}} options
+   * @param {{media?: boolean, script?: (argument: string) => void, argument?: string}} options `script` runs before the page's own
    * @returns {Promise<Person>}
    */
-  static async join(browser, server, room, name, { media = true } = {}) {
-    const person = await Person.arrive(browser, server, room, name);
+  static async join(browser, server, room, name, { media = true, script, argument } = {}) {
+    const person = await Person.arrive(browser, server, room, name, script, argument);
     await person.setDevices(media);
     await person.enter();
     return person;
@@ -51,9 +51,12 @@ export class Person {
    * @param {import("./server.js").Server} server
    * @param {{number: string, hostToken?: string}} room
    * @param {string} name
+   * @param {(argument: string) => void} [script]
+   * @param {string} [argument] of the script
    */
-  static async arrive(browser, server, room, name) {
+  static async arrive(browser, server, room, name, script, argument) {
     const context = await browser.newContext({ locale: "en-GB", permissions: ["camera", "microphone"] });
+    if (script) await context.addInitScript(script, argument);
     const person = new Person(context, await context.newPage(), name);
     person.page.setDefaultTimeout(PATIENCE_MS);
     const host = room.hostToken ? `#host=${room.hostToken}` : "";

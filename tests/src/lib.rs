@@ -4,6 +4,7 @@
 //! `tests/browser`, of Chromium) against the server as it is shipped. Read [`TestServer`] first.
 
 mod class;
+mod coturn;
 pub mod files;
 mod http;
 mod kept;
@@ -13,6 +14,7 @@ mod relay;
 mod server;
 
 pub use class::{Class, TestRoom, publish_camera_and_microphone};
+pub use coturn::Coturn;
 pub use http::{Reply, get, post, request};
 pub use kept::{KeptLesson, send_on, until};
 pub use lesson::{FinishedLesson, files_below};

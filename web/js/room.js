@@ -1,7 +1,7 @@
 // A class as this browser knows it: one seat, everyone's state, what is sent, shown and said. No DOM here.
 
 import { forgetSeat, recall, remember, rememberSeat } from "./memory.js";
-import { Socket } from "./protocol.js";
+import { Socket, watchNetwork } from "./protocol.js";
 import { ChatLog } from "./room/chat_log.js";
 import { Emitter } from "./room/emitter.js";
 import { layOut } from "./room/layout.js";
@@ -73,6 +73,7 @@ export class Room extends Emitter {
       send: (message) => this.socket.send(message),
       tracks: () => this.local.tracks,
       plan: (mids, previous) => (this.hidden ? [] : planView(this.layout(), this.me.participant, mids, this.sizes, previous)),
+      iceServers: () => this.info?.ice_servers ?? [],
       allowed: () => this.phase === "in",
       changed: () => this.emit("media"),
       numbered: () => this.#keepSeat(),
@@ -89,6 +90,10 @@ export class Room extends Emitter {
       look: () => (this.phase === "in" && !this.hidden ? this.media.stats() : null),
       quality: () => this.emit("quality"),
       speaking: () => this.emit("speaking"),
+    });
+    this.unwatchNetwork = watchNetwork(() => {
+      this.socket.handleNetwork();
+      this.media.restart();
     });
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.hiddenTimer = undefined;
@@ -266,7 +271,7 @@ export class Room extends Emitter {
     this.#obeyRights();
     if (info.resumed && this.media.alive) {
       this.#reconcile(info.you.publications);
-      this.media.repeatView();
+      this.media.resume();
     } else {
       this.media.connect();
     }
@@ -372,6 +377,7 @@ export class Room extends Emitter {
   #end(phase) {
     this.phase = phase;
     this.monitor.stop();
+    this.unwatchNetwork();
     clearTimeout(this.hiddenTimer);
     void this.local.stopAll();
     this.media.close();

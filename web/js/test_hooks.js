@@ -22,6 +22,7 @@ function snapshot(room) {
     socket: room.socket.state,
     media: room.media.state,
     connection: room.media.number,
+    answers: room.media.answers,
     room: room.info?.room ?? null,
     resumed: room.info?.resumed ?? null,
     me: room.info?.you ?? null,

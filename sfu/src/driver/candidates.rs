@@ -4,9 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::SfuError;
 
-/// The configured addresses; else the one that is bound; else every IPv4 address of this machine that is not loopback;
-/// else loopback.
-pub(crate) fn host_addresses(bind: IpAddr, configured: &[IpAddr]) -> Result<Vec<IpAddr>, SfuError> {
+/// The configured addresses; else the one that is bound; else every address of this machine that the socket hears and
+/// that others can reach, IPv4 first; else loopback.
+///
+/// # Errors
+/// When the system does not tell its interfaces.
+pub fn offered_addresses(bind: IpAddr, configured: &[IpAddr]) -> Result<Vec<IpAddr>, SfuError> {
     if !configured.is_empty() {
         return Ok(configured.to_vec());
     }
@@ -14,12 +17,17 @@ pub(crate) fn host_addresses(bind: IpAddr, configured: &[IpAddr]) -> Result<Vec<
         return Ok(vec![bind]);
     }
     let interfaces = if_addrs::get_if_addrs().map_err(SfuError::Thread)?;
-    Ok(choose(interfaces.iter().map(if_addrs::Interface::ip)))
+    let hears_both = bind.is_ipv6();
+    let all = interfaces.iter().map(if_addrs::Interface::ip);
+    Ok(choose(all.filter(|ip| hears_both || ip.is_ipv4())))
 }
 
 fn choose(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    // A socket bound to the unspecified IPv4 address hears IPv4 only.
-    let reachable = |ip: &IpAddr| matches!(ip, IpAddr::V4(v4) if !v4.is_loopback() && !v4.is_link_local());
+    // A link-local IPv6 address means nothing without an interface, which a candidate cannot name.
+    let reachable = |ip: &IpAddr| match ip {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && v6.to_ipv4_mapped().is_none(),
+    };
     let mut chosen: Vec<IpAddr> = addresses.filter(reachable).collect();
     chosen.sort_unstable();
     chosen.dedup();
@@ -44,13 +52,20 @@ mod tests {
             "10.0.0.5",
             "::1",
             "fe80::1",
+            "2001:db8::7",
+            "fd00::7",
             "10.0.0.5",
             "169.254.1.1",
             "192.168.1.2",
         ];
         assert_eq!(
             choose(all.into_iter().map(ip)),
-            [ip("10.0.0.5"), ip("192.168.1.2")]
+            [
+                ip("10.0.0.5"),
+                ip("192.168.1.2"),
+                ip("2001:db8::7"),
+                ip("fd00::7")
+            ]
         );
         assert_eq!(
             choose(["127.0.0.1", "::1"].into_iter().map(ip)),
@@ -62,11 +77,11 @@ mod tests {
     fn configured_addresses_stand_before_the_bound_one() {
         let public = [ip("203.0.113.7")];
         assert_eq!(
-            host_addresses(ip("127.0.0.1"), &public).expect("addresses"),
+            offered_addresses(ip("127.0.0.1"), &public).expect("addresses"),
             public
         );
         assert_eq!(
-            host_addresses(ip("127.0.0.1"), &[]).expect("addresses"),
+            offered_addresses(ip("127.0.0.1"), &[]).expect("addresses"),
             [ip("127.0.0.1")]
         );
     }

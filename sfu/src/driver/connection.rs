@@ -7,15 +7,19 @@ use std::time::{Duration, Instant};
 use seodang_model::LessonId;
 
 use crate::net::Lane;
-use crate::transport::dtls::{Dtls, Fingerprint, Identity};
-use crate::transport::ice::Credentials;
+use crate::transport::dtls::{Dtls, Identity};
+use crate::transport::ice::Agreed;
+use crate::transport::sdp::{ReadOffer, SlotSsrcs};
 use crate::transport::srtp::{Opener, Sealer};
 
-/// Silence of the other end after which its connection is lost (RFC 7675 lets consent expire after 30 s; a class
-/// notices an empty tile sooner).
-pub(super) const SILENCE: Duration = Duration::from_secs(15);
-/// An offer whose browser never shows up is forgotten after this.
-const FIRST_CHECK: Duration = Duration::from_secs(30);
+/// Silence of the other end after which its connection is lost: sooner than consent expires, because a class notices
+/// an empty tile.
+const SILENCE: Duration = Duration::from_secs(15);
+/// Nothing may be sent for longer to somebody who does not prove to want it (RFC 7675 section 5.1); time enough to
+/// restart ICE.
+const CONSENT: Duration = Duration::from_secs(30);
+/// An offer whose browser never shows up, or agrees on no keys, is forgotten after this.
+const FIRST_KEYS: Duration = Duration::from_secs(30);
 
 /// Addresses of one connection: the interfaces of a laptop, and some that changed on the way.
 const MOST_ADDRESSES: usize = 8;
@@ -23,8 +27,12 @@ const MOST_ADDRESSES: usize = 8;
 /// A connection from its offer to its end.
 pub(super) struct Connection {
     pub(super) lesson: LessonId,
-    pub(super) credentials: Credentials,
-    pub(super) remote_ufrag: String,
+    /// As it was first offered.
+    pub(super) offer: Box<ReadOffer>,
+    /// Of each slot, by its place in the offer.
+    pub(super) slot_ssrcs: Vec<SlotSsrcs>,
+    pub(super) answers: u32,
+    pub(super) ice: Agreed,
     pub(super) dtls: Dtls,
     pub(super) sealer: Option<Sealer>,
     pub(super) opener: Option<Opener>,
@@ -35,7 +43,9 @@ pub(super) struct Connection {
     pub(super) addresses: Vec<SocketAddr>,
     /// Where packets to it wait until they are sent.
     pub(super) lane: Lane,
+    /// When the other end last proved to be there.
     pub(super) heard: Instant,
+    made: Instant,
 }
 
 impl Connection {
@@ -43,20 +53,23 @@ impl Connection {
         now: Instant,
         lesson: LessonId,
         identity: Arc<Identity>,
-        fingerprint: Fingerprint,
-        remote_ufrag: String,
+        offer: Box<ReadOffer>,
+        slot_ssrcs: Vec<SlotSsrcs>,
     ) -> Self {
         Self {
             lesson,
-            credentials: Credentials::random(),
-            remote_ufrag,
-            dtls: Dtls::new(identity, fingerprint),
+            ice: Agreed::new(offer.ufrag.clone()),
+            dtls: Dtls::new(identity, offer.fingerprint),
+            offer,
+            slot_ssrcs,
+            answers: 0,
             sealer: None,
             opener: None,
             address: None,
             addresses: Vec::new(),
             lane: Lane::default(),
             heard: now,
+            made: now,
         }
     }
 
@@ -82,25 +95,26 @@ impl Connection {
 
     /// When the other end counts as gone.
     pub(super) fn lost_at(&self) -> Instant {
-        self.heard
-            + if self.address.is_some() {
-                SILENCE
-            } else {
-                FIRST_CHECK
-            }
+        if self.address.is_none() {
+            self.made + FIRST_KEYS
+        } else if self.opener.is_none() {
+            (self.made + FIRST_KEYS).min(self.heard + SILENCE)
+        } else if self.ice.is_restarting() {
+            self.heard + CONSENT
+        } else {
+            self.heard + SILENCE
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::srtp::{MasterKey, Profile};
 
     #[test]
     fn packets_follow_the_nomination_and_few_addresses_are_kept() {
-        let provider = rtc_crypto::default_provider().expect("ring is compiled in");
-        let identity = Arc::new(Identity::generate(&provider).expect("made"));
-        let lesson = LessonId::from_bits(1);
-        let mut connection = Connection::new(Instant::now(), lesson, identity, [0; 32], "them".to_owned());
+        let mut connection = connection(Instant::now());
         let at = |port| SocketAddr::from(([192, 0, 2, 1], port));
         assert_eq!(
             (connection.learn(at(1), false), connection.address),
@@ -124,5 +138,63 @@ mod tests {
             "the one in use stays"
         );
         assert_eq!(connection.addresses.len(), MOST_ADDRESSES);
+    }
+
+    #[test]
+    fn who_never_comes_or_agrees_on_no_keys_is_forgotten_after_thirty_seconds() {
+        let start = Instant::now();
+        let mut connection = connection(start);
+        let second = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(connection.lost_at(), second(30));
+        connection.learn(SocketAddr::from(([192, 0, 2, 1], 1)), true);
+        connection.heard = second(5);
+        assert_eq!(connection.lost_at(), second(20));
+        connection.heard = second(29);
+        assert_eq!(
+            connection.lost_at(),
+            second(30),
+            "checks alone keep nothing alive"
+        );
+    }
+
+    #[test]
+    fn silence_ends_a_connection_and_a_restart_lasts_no_longer_than_consent() {
+        let start = Instant::now();
+        let mut connection = connection(start);
+        let second = |seconds| start + Duration::from_secs(seconds);
+        connection.learn(SocketAddr::from(([192, 0, 2, 1], 1)), true);
+        connection.opener = opener();
+        connection.heard = second(100);
+        assert_eq!(connection.lost_at(), second(115));
+        for ufrag in ["two", "three", "four"] {
+            connection.ice.offered(ufrag);
+            assert_eq!(connection.lost_at(), second(130), "however often it is restarted");
+        }
+        let ufrag = connection.ice.newest().local.ufrag.clone();
+        connection.ice.nominated(&ufrag);
+        assert_eq!(connection.lost_at(), second(115));
+    }
+
+    fn connection(now: Instant) -> Connection {
+        let provider = rtc_crypto::default_provider().expect("ring is compiled in");
+        let identity = Arc::new(Identity::generate(&provider).expect("made"));
+        let offer = ReadOffer {
+            connection: 1,
+            restart: false,
+            ufrag: "them".to_owned(),
+            fingerprint: [0; 32],
+            lines: Vec::new(),
+            slots: 0,
+        };
+        Connection::new(now, LessonId::from_bits(1), identity, Box::new(offer), Vec::new())
+    }
+
+    fn opener() -> Option<Opener> {
+        let provider = rtc_crypto::default_provider().expect("ring is compiled in");
+        let key = MasterKey {
+            key: [1; 16],
+            salt: vec![2; 12],
+        };
+        Opener::new(Profile::Gcm, &key, provider.crypto())
     }
 }

@@ -62,6 +62,14 @@ counters! {
     dropped_unreachable,
     /// Packets that could not be sealed.
     dropped_unsealed,
+    /// Packets for a stream whose reader is too slow, or that is gone.
+    dropped_stream_full,
+    /// TCP streams that came.
+    streams_accepted,
+    /// TCP streams that were too many.
+    streams_refused,
+    /// TCP streams that proved nothing, or were not read, in time.
+    streams_overdue,
     /// DTLS handshakes that failed, by message or silence.
     handshakes_failed,
     /// DTLS certificates that are not the announced ones.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use seodang_model::ParticipantId;
 use seodang_model::protocol::{IceState, MediaState};
@@ -11,12 +12,14 @@ use super::connection::Connection;
 use super::counters::Counters;
 use super::events::Events;
 use crate::SfuEvent;
-use crate::net::{BatchSocket, Lane, Outgoing};
+use crate::net::{BatchSocket, Lane, Outgoing, Streams, is_stream};
 use crate::room::Output;
 
 /// The way out of a worker.
 pub(super) struct Outbox {
     pub(super) socket: BatchSocket,
+    /// The way over TCP, where it could be opened.
+    pub(super) streams: Option<Streams>,
     pub(super) connections: HashMap<ParticipantId, Connection, BuildHasherDefault<IdHasher>>,
     /// Of everyone with a seat, connected or not.
     states: HashMap<ParticipantId, (IceState, MediaState)>,
@@ -27,9 +30,10 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(socket: BatchSocket, events: Events) -> Self {
+    pub(super) fn new(socket: BatchSocket, streams: Option<Streams>, events: Events) -> Self {
         Self {
             socket,
+            streams,
             connections: HashMap::default(),
             states: HashMap::new(),
             counters: Counters::default(),
@@ -43,15 +47,43 @@ impl Outbox {
         self.make_room();
         let start = self.outgoing.bytes().len();
         self.outgoing.bytes().extend_from_slice(datagram);
-        self.outgoing.add(start, &mut Lane::default(), to);
+        if is_stream(to) {
+            self.stream(start, to);
+        } else {
+            self.outgoing.add(start, &mut Lane::default(), to);
+        }
     }
 
     /// Sends everything that waits.
     pub(super) fn flush(&mut self) {
+        self.flush_datagrams();
+        if let Some(streams) = &mut self.streams {
+            streams.flush(Instant::now());
+        }
+    }
+
+    fn flush_datagrams(&mut self) {
         if !self.outgoing.is_empty() {
             let sent = self.socket.send(&mut self.outgoing);
             self.counters.count_sent(&sent);
         }
+    }
+
+    /// Moves what was written from `start` on to a stream.
+    fn stream(&mut self, start: usize, to: SocketAddr) {
+        let bytes = self.outgoing.bytes();
+        let length = (bytes.len() - start) as u64;
+        if self
+            .streams
+            .as_mut()
+            .is_some_and(|streams| streams.queue(to, &bytes[start..]))
+        {
+            self.counters.datagrams_out += 1;
+            self.counters.bytes_out += length;
+        } else {
+            self.counters.dropped_stream_full += 1;
+        }
+        bytes.truncate(start);
     }
 
     /// Reads the kernel's count of what it could not keep for us.
@@ -92,7 +124,7 @@ impl Outbox {
 
     fn make_room(&mut self) {
         if self.outgoing.is_full() {
-            self.flush();
+            self.flush_datagrams();
         }
     }
 
@@ -110,7 +142,11 @@ impl Outbox {
             bytes.extend_from_slice(part);
         }
         if sealer.seal_rtp(index, bytes, start) {
-            self.outgoing.add(start, &mut connection.lane, address);
+            if is_stream(address) {
+                self.stream(start, address);
+            } else {
+                self.outgoing.add(start, &mut connection.lane, address);
+            }
         } else {
             bytes.truncate(start);
             self.counters.dropped_unsealed += 1;
@@ -138,7 +174,11 @@ impl Output for Outbox {
         let bytes = self.outgoing.bytes();
         let start = bytes.len();
         if sealer.seal_rtcp(compound, bytes) {
-            self.outgoing.add(start, &mut connection.lane, address);
+            if is_stream(address) {
+                self.stream(start, address);
+            } else {
+                self.outgoing.add(start, &mut connection.lane, address);
+            }
         } else {
             bytes.truncate(start);
             self.counters.dropped_unsealed += 1;

@@ -2,6 +2,7 @@
 
 mod commands;
 mod door;
+mod streams;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::events::Events;
 use super::gathering::Gathering;
 use super::outbox::Outbox;
-use crate::net::{BatchSocket, Inbox};
+use crate::net::{BatchSocket, Inbox, Streams, is_stream};
 use crate::room::{Output as _, Room, RoomConfig};
 use crate::transport::dtls::Identity;
 use crate::transport::sdp::ReadOffer;
@@ -99,6 +100,8 @@ impl CommandQueue {
 /// What a worker is made with.
 pub(crate) struct WorkerConfig {
     pub(crate) socket: BatchSocket,
+    /// The same port over TCP.
+    pub(crate) streams: Option<Streams>,
     pub(crate) candidates: Vec<SocketAddr>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) provider: Arc<dyn RTCCryptoProvider>,
@@ -138,6 +141,10 @@ impl Worker {
         let mut socket = config.socket;
         poll.registry()
             .register(&mut socket, SOCKET, Interest::READABLE)?;
+        let mut streams = config.streams;
+        if let Some(streams) = &mut streams {
+            streams.register(poll.registry())?;
+        }
         let (sender, commands) = sync_channel(COMMANDS);
         let worker = Self {
             poll,
@@ -150,7 +157,7 @@ impl Worker {
             lessons: HashMap::new(),
             addresses: HashMap::new(),
             ufrags: HashMap::new(),
-            out: Outbox::new(socket, Events::new(config.events)),
+            out: Outbox::new(socket, streams, Events::new(config.events)),
             past_rooms: SfuStats::new(),
             // Any start will do; each is used once, so no two streams under one set of keys ever share one.
             next_ssrc: rand::random(),
@@ -173,7 +180,14 @@ impl Worker {
         let mut unread = false;
         let mut next = Instant::now();
         loop {
-            if !unread && let Err(error) = self.wait(&mut events, next) {
+            let wait = if unread || self.has_unread_streams() {
+                None
+            } else {
+                Some(next)
+            };
+            if (wait.is_some() || self.out.streams.is_some())
+                && let Err(error) = self.wait(&mut events, wait)
+            {
                 tracing::error!(%error, "a media worker cannot wait for its socket");
                 return;
             }
@@ -186,6 +200,7 @@ impl Worker {
             }
             // Readiness is told once: reading goes on until the socket is empty, a turn at a time.
             unread = self.read_datagrams(&mut inbox);
+            self.read_streams(Instant::now());
             let now = Instant::now();
             next = self.next_timeout();
             if next <= now {
@@ -202,13 +217,18 @@ impl Worker {
     }
 
     /// Waits for a datagram, a command or a timer; where many datagrams come, a moment longer for what follows a datagram.
-    fn wait(&mut self, events: &mut mio::Events, next: Instant) -> io::Result<()> {
-        let time = next.saturating_duration_since(Instant::now());
+    /// `None` only looks.
+    fn wait(&mut self, events: &mut mio::Events, next: Option<Instant>) -> io::Result<()> {
+        let time = next.map_or(Duration::ZERO, |next| {
+            next.saturating_duration_since(Instant::now())
+        });
         match self.poll.poll(events, Some(time)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        if let Some(moment) = self.gathering.moment()
+        self.handle_stream_events(Instant::now(), events);
+        if next.is_some()
+            && let Some(moment) = self.gathering.moment()
             && events.iter().any(|event| event.token() == SOCKET)
         {
             std::thread::sleep(moment);
@@ -236,8 +256,8 @@ impl Worker {
             self.out.counters.receive_calls += 1;
             for place in 0..count {
                 match inbox.datagram(place) {
-                    Some((datagram, from)) => self.handle_datagram(now, datagram, from),
-                    None => {
+                    Some((datagram, from)) if !is_stream(from) => self.handle_datagram(now, datagram, from),
+                    _ => {
                         self.out.counters.datagrams_in += 1;
                         self.out.counters.dropped_malformed += 1;
                     }
@@ -281,6 +301,7 @@ impl Worker {
         }
         if now >= self.liveness_at {
             self.liveness_at = now + LIVENESS_PERIOD;
+            self.close_overdue_streams(now);
             let silent: Vec<ParticipantId> = self
                 .out
                 .connections
@@ -348,7 +369,9 @@ impl Worker {
         for address in connection.addresses {
             self.forget_address(address, participant);
         }
-        self.ufrags.remove(&connection.credentials.ufrag);
+        for ufrag in connection.ice.local_ufrags() {
+            self.ufrags.remove(ufrag);
+        }
         if reoffer.is_some() {
             self.out.set_ice(participant, IceState::Lost);
         }
@@ -373,6 +396,10 @@ impl Worker {
     fn forget_address(&mut self, address: SocketAddr, participant: ParticipantId) {
         if self.addresses.get(&address) == Some(&participant) {
             self.addresses.remove(&address);
+            if let Some(streams) = &mut self.out.streams {
+                streams.flush(Instant::now());
+                streams.close(address);
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! ICE-lite (RFC 8445 section 2.5): the browser checks, we answer, and learn its address from what is authentic.
 
+mod agreed;
+
 use std::net::SocketAddr;
 
 use rand::Rng as _;
@@ -11,6 +13,8 @@ use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{BINDING_ERROR, BINDING_REQUEST, BINDING_SUCCESS, Message, Setter as _};
 use rtc_stun::xoraddr::XorMappedAddress;
+
+pub(crate) use agreed::{Agreed, Exchange};
 
 /// User name fragment and password of one side (RFC 8445 section 5.3).
 #[derive(Clone)]
@@ -68,14 +72,13 @@ pub(crate) fn claimed_ufrag(datagram: &[u8]) -> Option<&str> {
     None
 }
 
-/// Reads and answers a binding request that claims to be for `local`.
+/// Reads and answers a binding request that claims to be of this exchange.
 ///
 /// # Errors
 /// When it is malformed or not authentic; it is not answered then.
 pub(crate) fn handle_request(
     datagram: &[u8],
-    local: &Credentials,
-    remote_ufrag: &str,
+    exchange: &Exchange,
     from: SocketAddr,
     crypto: &dyn RTCCrypto,
 ) -> Result<Check, StunError> {
@@ -99,6 +102,7 @@ pub(crate) fn handle_request(
             .find(|attribute| attribute.typ == kind)
             .map(|attribute| attribute.value.as_slice())
     };
+    let Exchange { local, remote_ufrag } = exchange;
     let expected = format!("{}:{remote_ufrag}", local.ufrag);
     if value(ATTR_USERNAME) != Some(expected.as_bytes()) {
         return Err(StunError::NotAuthentic);
@@ -152,14 +156,12 @@ mod tests {
 
     #[test]
     fn an_authentic_check_is_answered_with_the_address_it_came_from() {
-        let (local, crypto) = (
-            Credentials::random(),
-            rtc_crypto::default_provider().expect("ring"),
-        );
-        let request = request(&local, &local.password, true, crypto.crypto());
+        let (agreed, crypto) = agreed();
+        let local = &agreed.newest().local;
+        let request = request(local, &local.password, true, crypto.crypto());
         assert_eq!(claimed_ufrag(&request), Some(local.ufrag.as_str()));
         let from = FROM.parse().expect("an address");
-        let check = handle_request(&request, &local, "them", from, crypto.crypto()).expect("authentic");
+        let check = handle_request(&request, agreed.newest(), from, crypto.crypto()).expect("authentic");
         assert!(check.usable && check.nominated);
         let mut answer = Message::new();
         answer.unmarshal_binary(&check.answer).expect("an answer");
@@ -175,47 +177,50 @@ mod tests {
 
     #[test]
     fn a_wrong_password_or_name_is_not_answered() {
-        let (local, crypto) = (
-            Credentials::random(),
-            rtc_crypto::default_provider().expect("ring"),
-        );
+        let (agreed, crypto) = agreed();
+        let local = &agreed.newest().local;
         let from = FROM.parse().expect("an address");
-        let forged = request(&local, "guess", false, crypto.crypto());
-        let refused = handle_request(&forged, &local, "them", from, crypto.crypto());
+        let forged = request(local, "guess", false, crypto.crypto());
+        let refused = handle_request(&forged, agreed.newest(), from, crypto.crypto());
         assert_eq!(refused.map(|check| check.nominated), Err(StunError::NotAuthentic));
-        let right = request(&local, &local.password, false, crypto.crypto());
-        let refused = handle_request(&right, &local, "others", from, crypto.crypto());
+        let right = request(local, &local.password, false, crypto.crypto());
+        let others = Exchange {
+            local: local.clone(),
+            remote_ufrag: "others".to_owned(),
+        };
+        let refused = handle_request(&right, &others, from, crypto.crypto());
         assert_eq!(refused.map(|check| check.nominated), Err(StunError::NotAuthentic));
     }
 
     #[test]
     fn what_stands_behind_the_integrity_does_not_count() {
-        let (local, crypto) = (
-            Credentials::random(),
-            rtc_crypto::default_provider().expect("ring"),
-        );
+        let (agreed, crypto) = agreed();
+        let local = &agreed.newest().local;
         let mut message = Message::new();
         message
-            .unmarshal_binary(&request(&local, &local.password, false, crypto.crypto()))
+            .unmarshal_binary(&request(local, &local.password, false, crypto.crypto()))
             .expect("a request");
         message.add(ATTR_USE_CANDIDATE, &[]);
         let from = FROM.parse().expect("an address");
-        let check = handle_request(&message.raw, &local, "them", from, crypto.crypto()).expect("authentic");
+        let check = handle_request(&message.raw, agreed.newest(), from, crypto.crypto()).expect("authentic");
         assert!(!check.nominated);
     }
 
     #[test]
     fn truncated_and_random_datagrams_never_panic() {
-        let (local, crypto) = (
-            Credentials::random(),
-            rtc_crypto::default_provider().expect("ring"),
-        );
-        let request = request(&local, &local.password, true, crypto.crypto());
+        let (agreed, crypto) = agreed();
+        let local = &agreed.newest().local;
+        let request = request(local, &local.password, true, crypto.crypto());
         let from = FROM.parse().expect("an address");
         for length in 0..request.len() {
             let _ = claimed_ufrag(&request[..length]);
-            assert!(handle_request(&request[..length], &local, "them", from, crypto.crypto()).is_err());
+            assert!(handle_request(&request[..length], agreed.newest(), from, crypto.crypto()).is_err());
         }
+    }
+
+    fn agreed() -> (Agreed, std::sync::Arc<dyn rtc_crypto::RTCCryptoProvider>) {
+        let crypto = rtc_crypto::default_provider().expect("ring is compiled in");
+        (Agreed::new("them".to_owned()), crypto)
     }
 
     fn request(local: &Credentials, password: &str, nominate: bool, crypto: &dyn RTCCrypto) -> Vec<u8> {

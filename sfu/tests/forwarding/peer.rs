@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use seodang_model::protocol::Offer;
 use seodang_model::{ParticipantId, Source};
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpWrite, Ssrc};
@@ -48,19 +48,20 @@ pub(crate) enum Hello {
 
 impl Peer {
     pub(crate) fn sending() -> Self {
-        Self::new(true)
+        Self::new(true, "127.0.0.1:0")
     }
 
     pub(crate) fn watching() -> Self {
-        Self::new(false)
+        Self::new(false, "127.0.0.1:0")
     }
 
-    fn new(sends: bool) -> Self {
+    pub(crate) fn watching_from(address: &str) -> Self {
+        Self::new(false, address)
+    }
+
+    fn new(sends: bool, address: &str) -> Self {
         str0m::crypto::from_feature_flags().install_process_default();
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        socket
-            .set_read_timeout(Some(Duration::from_millis(1)))
-            .expect("a time-out");
+        let socket = open_socket(address);
         let local = socket.local_addr().expect("bound");
         let mut rtc = Rtc::builder()
             .clear_codecs()
@@ -104,21 +105,39 @@ impl Peer {
         let (offer, pending) = change.apply().expect("an offer");
         self.user_name = ufrag(&offer.to_sdp_string());
         (self.mid, self.pending) = (Some(mid), Some(pending));
+        self.describe(&offer, false)
+    }
+
+    /// An ICE restart. What is sent and received from here on goes through another port.
+    pub(crate) fn restart(&mut self) -> Offer {
+        let mut change = self.rtc.sdp_api();
+        change.ice_restart(false);
+        let (offer, pending) = change.apply().expect("an offer");
+        self.pending = Some(pending);
+        self.socket = open_socket("127.0.0.1:0");
+        self.local = self.socket.local_addr().expect("bound");
+        self.describe(&offer, true)
+    }
+
+    /// What a router does that forgot its table: another outer port, of which this side knows nothing.
+    pub(crate) fn rebind(&mut self) {
+        self.socket = open_socket("127.0.0.1:0");
+    }
+
+    fn describe(&self, offer: &SdpOffer, restart: bool) -> Offer {
+        let mid = self.slot();
         let sources = if self.sends {
-            BTreeMap::from([(mid.to_string(), Source::Camera)])
+            BTreeMap::from([(mid.clone(), Source::Camera)])
         } else {
             BTreeMap::new()
         };
-        let slots = if self.sends {
-            Vec::new()
-        } else {
-            vec![mid.to_string()]
-        };
+        let slots = if self.sends { Vec::new() } else { vec![mid] };
         Offer {
             connection: 1,
             sdp: offer.to_sdp_string(),
             sources,
             slots,
+            restart,
         }
     }
 
@@ -131,6 +150,9 @@ impl Peer {
             .sdp_api()
             .accept_answer(pending, answer)
             .expect("acceptable to others");
+        // A restart forgets the candidates of before; saying one twice is harmless.
+        let local = Candidate::host(self.local, "udp").expect("an address");
+        self.rtc.add_local_candidate(local);
     }
 
     pub(crate) fn slot(&self) -> String {
@@ -252,6 +274,13 @@ impl Peer {
             }
         }
     }
+}
+
+fn open_socket(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).expect("a port");
+    let brief = Some(Duration::from_millis(1));
+    socket.set_read_timeout(brief).expect("a time-out");
+    socket
 }
 
 /// The number a packet carries in its last four bytes.

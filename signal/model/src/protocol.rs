@@ -36,7 +36,7 @@ pub enum ClientMessage {
     },
     /// Takes a seat in a room's lesson, or the earlier seat again.
     JoinRoom(JoinRoom),
-    /// The one offer of a connection.
+    /// The one offer of a connection, or its ICE restart.
     Offer(Offer),
     /// A source begins to send.
     Publish {
@@ -164,6 +164,9 @@ pub struct Offer {
     pub sources: BTreeMap<String, Source>,
     /// The mids of the receiving media lines, in the order in which the server shall fill them.
     pub slots: Vec<String>,
+    /// Whether `connection` is alive and gets new ICE credentials: an ICE restart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restart: bool,
 }
 
 impl std::fmt::Debug for Offer {
@@ -298,6 +301,28 @@ pub struct RoomInfo {
     /// Seconds between captures; absent when captures are off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture_period_s: Option<u32>,
+    /// Relays for browsers behind a firewall; absent when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// A TURN server with a credential for one participant, in the shape browsers take.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// `turn:` and `turns:` addresses.
+    pub urls: Vec<String>,
+    /// Until when it is good (Unix time in seconds), a colon, and whose it is.
+    pub username: String,
+    /// The password.
+    pub credential: String,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What everyone may know of a room.

@@ -204,6 +204,17 @@ impl FromText for Vec<IpAddr> {
     }
 }
 
+impl FromText for Vec<String> {
+    fn from_text(text: &str) -> Result<Self, &'static str> {
+        let parts = text.split(',').map(str::trim);
+        Ok(parts.filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn to_text(&self) -> Option<String> {
+        (!self.is_empty()).then(|| self.join(","))
+    }
+}
+
 impl<T: FromText> FromText for Option<T> {
     fn from_text(text: &str) -> Result<Self, &'static str> {
         T::from_text(text).map(Some)

@@ -93,6 +93,9 @@ fn wrong_values_are_refused_with_their_key() {
         ("SEODANG_PUBLIC_URL", "ftp://class.example.org"),
         ("SEODANG_TLS_KEY", "only-the-key.pem"),
         ("SEODANG_METRICS_TOKEN", ""),
+        ("SEODANG_TURN_URLS", "turn.example.org"),
+        ("SEODANG_TURN_URLS", "turn:turn.example.org"),
+        ("SEODANG_TURN_LIFETIME_S", "59"),
     ] {
         let sources = Sources {
             environment: pairs(&[(variable, value)]),
@@ -138,6 +141,10 @@ fn lan_listens_on_all_addresses_over_tls() {
 #[test]
 fn secrets_are_redacted() {
     let config = of_file("metrics_token = \"hush\"").expect("a configuration");
+    assert!(!format!("{config:?}").contains("hush"));
+    let config =
+        of_file("turn_urls = [\"turn:a\", \"turns:b\"]\nturn_secret = \"hush\"").expect("a configuration");
+    assert_eq!(config.turn_urls, ["turn:a", "turns:b"]);
     assert!(!format!("{config:?}").contains("hush"));
     // Nor does an error repeat the line it found wrong.
     let error = of_file("metrics_token = [\"hush\"]").expect_err("no text");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::lesson::LessonLimits;
 use crate::session::{PlaceLimits, SessionLimits};
+use crate::turn::Turn;
 
 /// Configuration of rooms, lessons and sockets.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct HubConfig {
     pub time_zone: jiff::tz::TimeZone,
     /// Seconds between captures, told to the pages; `None` when there are none.
     pub capture_period_s: Option<u32>,
+    /// The relay for browsers behind a firewall.
+    pub turn: Option<Turn>,
     /// Most participants of a room.
     pub room_capacity: u32,
     /// How long the seat of somebody who vanished is kept.
@@ -34,6 +37,7 @@ impl Default for HubConfig {
         Self {
             time_zone: jiff::tz::TimeZone::UTC,
             capture_period_s: Some(10),
+            turn: None,
             room_capacity: 40,
             seat_grace: Duration::from_secs(30),
             empty_end: Duration::from_secs(300),
@@ -53,6 +57,7 @@ impl HubConfig {
             // The configuration was checked; the system's zone stands in for a zone that vanished since.
             time_zone: config.zone().unwrap_or_else(|_| jiff::tz::TimeZone::system()),
             capture_period_s: (config.capture_period_s > 0).then_some(config.capture_period_s),
+            turn: Turn::of(config),
             room_capacity: config.room_capacity,
             seat_grace: Duration::from_secs(config.seat_grace_s),
             empty_end: Duration::from_secs(config.lesson_empty_end_s),

@@ -1,7 +1,7 @@
 //! Who is told what: hosts more than students, everyone about oneself.
 
+use seodang_model::ParticipantId;
 use seodang_model::protocol::{Consents, RoomInfo, ServerMessage, UserInfo};
-use seodang_model::{ParticipantId, Token};
 
 use super::{Lesson, Output, Seat, SocketId, send};
 
@@ -11,25 +11,12 @@ impl Lesson {
         &mut self,
         participant: ParticipantId,
         socket: SocketId,
-        resume: Token,
-        person: Token,
-        resumed: bool,
+        room_info: RoomInfo,
         out: &mut Vec<Output>,
     ) {
         let seat = &self.seats[&participant];
         let is_host = seat.is_host();
-        out.push(send(
-            socket,
-            ServerMessage::RoomInfo(RoomInfo {
-                room: self.summary(),
-                lesson_started_at: self.record.started_at,
-                you: seat.info_for_itself(),
-                resume,
-                person,
-                resumed,
-                capture_period_s: self.capture_period_s,
-            }),
-        ));
+        out.push(send(socket, ServerMessage::RoomInfo(room_info)));
         let users = self
             .by_arrival()
             .filter(|other| other.record.participant != participant)

@@ -97,6 +97,7 @@ fn slots_never_overtake_the_answer_that_makes_them() {
         sdp: String::new(),
         sources: BTreeMap::new(),
         slots: Vec::new(),
+        restart: false,
     };
     class
         .lesson
@@ -324,6 +325,7 @@ impl Class {
             resume: Token::random(),
             person: Token::random(),
             resumed,
+            ice_servers: Vec::new(),
         };
         self.lesson.handle_join(now, joining)
     }

@@ -30,17 +30,17 @@ const SENDING = /** @type {const} */ ([
  */
 
 /**
- * One connection for life. Sources are put in and taken out with `replace`; nothing is ever negotiated again.
- * A lost connection is not repaired: close it and make another with the next number.
+ * One connection for life. Sources are put in and taken out with `replace`; nothing but its path is ever negotiated again.
  */
 export class Connection {
   /**
    * @param {number} number counted up with every connection of a seat
+   * @param {RTCIceServer[]} iceServers relays that may be used
    * @param {(state: RTCPeerConnectionState) => void} onState
    */
-  constructor(number, onState) {
+  constructor(number, iceServers, onState) {
     this.number = number;
-    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
     this.peer = peer;
     /** @type {Map<Source, RTCRtpTransceiver>} */
     this.senders = new Map();
@@ -67,12 +67,31 @@ export class Connection {
   }
 
   /**
-   * Makes the offer; call once.
+   * Makes the first offer; call once.
    *
    * @returns {Promise<OfferMessage>}
    */
-  async offer() {
-    const offer = await this.peer.createOffer();
+  offer() {
+    return this.#offer({});
+  }
+
+  /**
+   * Makes the offer of an ICE restart: another path, everything else as it is.
+   *
+   * @param {RTCIceServer[]} iceServers the old credentials may be good no more
+   * @returns {Promise<OfferMessage>}
+   */
+  async restart(iceServers) {
+    this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers });
+    return { ...(await this.#offer({ iceRestart: true })), restart: true };
+  }
+
+  /**
+   * @param {RTCOfferOptions} options
+   * @returns {Promise<OfferMessage>}
+   */
+  async #offer(options) {
+    const offer = await this.peer.createOffer(options);
     const sdp = withOpusNack(offer.sdp ?? "");
     try {
       await this.peer.setLocalDescription({ type: "offer", sdp });

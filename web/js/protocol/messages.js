@@ -57,6 +57,7 @@
  * @property {string} person
  * @property {boolean} resumed
  * @property {number} [capture_period_s]
+ * @property {{urls: string[], username: string, credential: string}[]} [ice_servers]
  */
 
 /** @typedef {"lesson_ended" | "host_missing" | "replaced" | "server_restart" | "too_slow" | "misbehaved"} ClosingReason */
@@ -88,6 +89,7 @@
  * @property {string} sdp
  * @property {Record<string, Source>} sources
  * @property {string[]} slots
+ * @property {true} [restart] an ICE restart of this connection
  */
 
 /**

@@ -12,6 +12,8 @@ const PATH = "/api/v1/ws";
 const WELCOME_WITHIN_MS = 10_000;
 /** Pings without any answer after which the socket is dead. Counting them, not the time, keeps a tab alive whose timers the browser slows down. */
 const MOST_UNANSWERED_PINGS = 3;
+/** A socket that does not answer so soon after a change of network died with the old one, in milliseconds. */
+const PROBE_WITHIN_MS = 2_500;
 /** Pings in the time after which the server counts as dead: a lost line is noticed in about two thirds of it. */
 const PINGS_A_SILENCE = 6;
 
@@ -47,20 +49,17 @@ export class Socket {
     this.welcomeTimer = undefined;
     /** @type {ReturnType<typeof setInterval> | undefined} */
     this.pingTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.probeTimer = undefined;
     this.unansweredPings = 0;
     /** @type {Closing | null} */
     this.closing = null;
-    /** The connection came back: do not sit out the wait. */
-    this.retryNow = () => {
-      if (this.state === "waiting") this.open();
-    };
   }
 
   /** Begins to connect. */
   open() {
     this.#forget();
     this.closing = null;
-    globalThis.addEventListener("online", this.retryNow);
     const url = new URL(PATH, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.search = "";
@@ -86,9 +85,20 @@ export class Socket {
     return true;
   }
 
+  /** The network is another one: does not sit out a wait, and finds out at once whether an open socket still lives. */
+  handleNetwork() {
+    if (this.state === "waiting") this.open();
+    const socket = this.socket;
+    if (this.state !== "open" || !socket) return;
+    clearTimeout(this.probeTimer);
+    this.#ping(socket);
+    this.probeTimer = setTimeout(() => {
+      if (this.unansweredPings > 0) this.#lost(socket, 1006);
+    }, PROBE_WITHIN_MS);
+  }
+
   /** Closes for good. */
   close() {
-    globalThis.removeEventListener("online", this.retryNow);
     const socket = this.socket;
     this.#forget();
     socket?.close(1000);
@@ -148,7 +158,6 @@ export class Socket {
     const reason = REASON_BY_CODE[code];
     const closing = this.closing ?? (reason ? { type: "closing", reason } : null);
     if (closing && !COMES_BACK.includes(closing.reason)) {
-      globalThis.removeEventListener("online", this.retryNow);
       this.#become("closed");
       this.events.onClosing(closing);
       return;
@@ -167,6 +176,7 @@ export class Socket {
     clearTimeout(this.retryTimer);
     clearTimeout(this.welcomeTimer);
     clearInterval(this.pingTimer);
+    clearTimeout(this.probeTimer);
     this.unansweredPings = 0;
     this.socket = null;
   }

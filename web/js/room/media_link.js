@@ -1,4 +1,5 @@
-// Keeps one media connection alive: makes it, offers, replaces it when it is lost, and says what the slots shall carry.
+// Keeps one media connection alive: makes it, offers, seeks another path when it is lost, replaces it when there is none,
+// and says what the slots shall carry.
 
 import { Connection, summarise } from "../protocol.js";
 
@@ -6,9 +7,9 @@ import { Connection, summarise } from "../protocol.js";
 /** @import { StatsSummary } from "../protocol/stats.js" */
 /** @import { SlotMids } from "../protocol/connection.js" */
 
-/** A connection that is interrupted for this long is replaced, in milliseconds. */
+/** A connection whose restarted ICE has found no path this long after the answer is replaced, in milliseconds. */
 const REPLACE_AFTER_MS = 4_000;
-/** A connection that has not come up by then is replaced, in milliseconds. */
+/** A connection or a restart that has not come up by then is given up, in milliseconds. */
 const CONNECT_WITHIN_MS = 12_000;
 /** The server takes two offers a second; this stays below, in milliseconds. Doubled with each connection that failed. */
 const BETWEEN_OFFERS_MS = 800;
@@ -24,6 +25,7 @@ const VIEW_DELAY_MS = 30;
  * @property {(message: ClientMessage) => boolean} send
  * @property {() => ReadonlyMap<Source, MediaStreamTrack>} tracks what shall be sent
  * @property {(mids: SlotMids, previous: ViewSlot[]) => ViewSlot[]} plan what the slots shall carry
+ * @property {() => RTCIceServer[]} iceServers relays that may be used
  * @property {() => boolean} allowed whether an offer makes sense at the moment
  * @property {() => void} changed state or slots
  * @property {(number: number) => void} numbered a connection got this number
@@ -42,6 +44,8 @@ export class MediaLink {
     /** @type {Connection | null} */
     this.connection = null;
     this.answered = false;
+    /** Answers that the connection took: more than one after ICE restarts. */
+    this.answers = 0;
     /** @type {Map<string, SlotInfo>} what the server says the slots carry */
     this.slots = new Map();
     /** @type {ViewSlot[]} the newest plan */
@@ -49,6 +53,12 @@ export class MediaLink {
     this.generation = 0;
     /** Whether the server has `view` as it stands. */
     this.viewTold = false;
+    /** An offer of an ICE restart has no answer yet. */
+    this.restarting = false;
+    /** The path shall be sought again when that answer has come. */
+    this.restartAgain = false;
+    /** Restarts since the connection was last up. */
+    this.restarts = 0;
     /** Connections that never came up in a row. */
     this.failures = 0;
     this.lastOfferAt = 0;
@@ -58,12 +68,59 @@ export class MediaLink {
     this.viewTimer = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.offerTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.restartTimer = undefined;
   }
 
-  /** Whether media flows or is about to. */
+  /** Whether the connection can go on: as it is, or with its ICE restarted. */
   get alive() {
-    const state = this.connection?.peer.connectionState;
-    return this.answered && (state === "connected" || state === "connecting" || state === "new");
+    return this.answered && this.connection?.peer.connectionState !== "closed";
+  }
+
+  /** The socket is back, and the server knows the seat. */
+  resume() {
+    if (!this.alive) {
+      this.connect();
+      return;
+    }
+    // An answer that was on its way went with the old socket.
+    const owed = this.restarting || this.state !== "connected";
+    this.restarting = false;
+    this.repeatView();
+    if (owed) this.restart();
+  }
+
+  /** Seeks another path for the connection that is there; keys, slots and what is sent stay. */
+  restart() {
+    if (!this.alive) return;
+    if (this.restarting) {
+      this.restartAgain = true;
+      return;
+    }
+    clearTimeout(this.restartTimer);
+    const wait = Math.max(0, this.lastOfferAt + BETWEEN_OFFERS_MS - Date.now());
+    this.restartTimer = setTimeout(() => void this.#restart(), wait);
+  }
+
+  async #restart() {
+    const connection = this.connection;
+    if (!connection || !this.alive || !this.events.allowed()) return;
+    this.lastOfferAt = Date.now();
+    this.restarting = true;
+    this.restartAgain = false;
+    this.restarts += 1;
+    this.#giveUpAfter(CONNECT_WITHIN_MS);
+    const offer = await connection.restart(this.events.iceServers());
+    if (connection === this.connection) this.events.send(offer);
+  }
+
+  /** @param {number} time in milliseconds, unless the connection is up by then */
+  #giveUpAfter(time) {
+    clearTimeout(this.watch);
+    this.watch = setTimeout(() => {
+      if (this.restarting || this.connection?.peer.connectionState !== "connected") this.#failed();
+      else this.restarts = 0;
+    }, time);
   }
 
   /** Makes a fresh connection in place of the present one, at once or as soon as the server takes another offer. */
@@ -80,10 +137,10 @@ export class MediaLink {
     this.lastOfferAt = Date.now();
     this.number += 1;
     this.events.numbered(this.number);
-    const connection = new Connection(this.number, (state) => this.#handleState(connection, state));
+    const connection = new Connection(this.number, this.events.iceServers(), (state) => this.#handleState(connection, state));
     this.connection = connection;
     this.#become("connecting");
-    this.watch = setTimeout(() => this.#failed(), CONNECT_WITHIN_MS);
+    this.#giveUpAfter(CONNECT_WITHIN_MS);
     for (const [source, track] of this.events.tracks()) await connection.replace(source, track);
     const offer = await connection.offer();
     if (connection === this.connection) this.events.send(offer);
@@ -99,6 +156,13 @@ export class MediaLink {
     if (!connection || connection.number !== number) return;
     await connection.accept(sdp);
     if (connection !== this.connection) return;
+    this.answers += 1;
+    if (this.restarting) {
+      this.restarting = false;
+      if (this.restartAgain) this.restart();
+      else this.#giveUpAfter(REPLACE_AFTER_MS);
+      return;
+    }
     this.answered = true;
     for (const source of this.events.tracks().keys()) this.events.send({ type: "publish", source });
     this.repeatView();
@@ -161,7 +225,11 @@ export class MediaLink {
   #drop() {
     clearTimeout(this.watch);
     clearTimeout(this.viewTimer);
+    clearTimeout(this.restartTimer);
     this.answered = false;
+    this.answers = 0;
+    this.restarting = false;
+    this.restarts = 0;
     this.view = [];
     this.slots = new Map();
     this.connection?.close();
@@ -174,15 +242,15 @@ export class MediaLink {
   #handleState(connection, state) {
     if (connection !== this.connection) return;
     if (state === "connected") {
-      clearTimeout(this.watch);
+      if (!this.restarting) clearTimeout(this.watch);
       this.failures = 0;
+      this.restarts = 0;
       this.#become("connected");
-    } else if (state === "disconnected") {
-      clearTimeout(this.watch);
-      this.watch = setTimeout(() => this.#failed(), REPLACE_AFTER_MS);
+    } else if (state === "disconnected" || state === "failed") {
       this.#become("lost");
-    } else if (state === "failed") {
-      this.#failed();
+      if (this.restarting) return;
+      if (this.restarts === 0) this.restart();
+      else if (state === "failed") this.#failed();
     }
   }
 

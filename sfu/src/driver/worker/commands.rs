@@ -37,7 +37,7 @@ impl Worker {
                 answer,
             } => {
                 self.contained(now, participant, |worker| {
-                    let _ = answer.send(worker.handle_offer(now, participant, &offer));
+                    let _ = answer.send(worker.handle_offer(now, participant, offer));
                 });
             }
             Command::CloseRoom { lesson, done } => {
@@ -109,12 +109,20 @@ impl Worker {
         &mut self,
         now: Instant,
         participant: ParticipantId,
-        read: &ReadOffer,
+        read: Box<ReadOffer>,
     ) -> Result<String, OfferError> {
         let lesson = *self
             .lessons
             .get(&participant)
             .ok_or(OfferError::UnknownParticipant)?;
+        if let Some(connection) = self.out.connections.get(&participant)
+            && read.is_of_the_connection(&connection.offer)
+        {
+            return self.restart(participant, &read);
+        }
+        if read.restart {
+            return Err(OfferError::Gone);
+        }
         let slot_ssrcs: Vec<SlotSsrcs> = (0..read.slots)
             .map(|_| SlotSsrcs {
                 media: self.fresh_ssrc(),
@@ -146,23 +154,48 @@ impl Worker {
 
         self.disconnect(now, participant, None);
         let identity = Arc::clone(&self.identity);
-        let connection = Connection::new(now, lesson, identity, read.fingerprint, read.ufrag.clone());
-        let answer = write_answer(
-            read,
-            &AnswerLines {
-                credentials: &connection.credentials,
-                fingerprint: self.identity.fingerprint(),
-                candidates: &self.candidates,
-                slot_ssrcs: &slot_ssrcs,
-            },
-        );
-        self.ufrags
-            .insert(connection.credentials.ufrag.clone(), participant);
+        let connection = Connection::new(now, lesson, identity, read, slot_ssrcs);
         self.out.connections.insert(participant, connection);
         self.out.set_ice(participant, IceState::New);
         self.with_room(participant, |room, out| {
             room.connect(now, participant, &media, out)
         });
+        self.answer(participant)
+    }
+
+    /// Seeks another path for a connection whose keys, slots and streams stay (RFC 8842 section 5.5). What would change
+    /// them is refused, and nothing has changed then.
+    fn restart(&mut self, participant: ParticipantId, read: &ReadOffer) -> Result<String, OfferError> {
+        let connection = self.out.connections.get_mut(&participant);
+        let connection = connection.ok_or(OfferError::Gone)?;
+        if !read.has_the_lines(&connection.offer) {
+            return Err(OfferError::Bad {
+                line: None,
+                reason: "the lines are not those of the connection: make another one",
+            });
+        }
+        if let Some(forgotten) = connection.ice.offered(&read.ufrag) {
+            self.ufrags.remove(&forgotten);
+        }
+        self.answer(participant)
+    }
+
+    /// Answers the newest offer of a connection and listens for its checks.
+    fn answer(&mut self, participant: ParticipantId) -> Result<String, OfferError> {
+        let connection = self.out.connections.get_mut(&participant);
+        let connection = connection.ok_or(OfferError::Gone)?;
+        connection.answers += 1;
+        let credentials = &connection.ice.newest().local;
+        let with = AnswerLines {
+            credentials,
+            fingerprint: self.identity.fingerprint(),
+            candidates: &self.candidates,
+            over_tcp: self.out.streams.is_some(),
+            slot_ssrcs: &connection.slot_ssrcs,
+            version: connection.answers,
+        };
+        let answer = write_answer(&connection.offer, &with);
+        self.ufrags.insert(credentials.ufrag.clone(), participant);
         Ok(answer)
     }
 

@@ -43,30 +43,35 @@ impl Worker {
     }
 
     fn handle_stun(&mut self, now: Instant, datagram: &[u8], from: SocketAddr) {
-        let named = claimed_ufrag(datagram)
-            .and_then(|ufrag| self.ufrags.get(ufrag))
-            .copied();
-        let Some(participant) = named else {
+        let named = claimed_ufrag(datagram).and_then(|ufrag| Some((ufrag, *self.ufrags.get(ufrag)?)));
+        let Some((ufrag, participant)) = named else {
             self.out.counters.dropped_unknown_ufrag += 1;
             return;
         };
         self.contained(now, participant, |worker| {
-            worker.handle_check(now, participant, datagram, from)
+            worker.handle_check(now, participant, ufrag, datagram, from)
         });
     }
 
-    fn handle_check(&mut self, now: Instant, participant: ParticipantId, datagram: &[u8], from: SocketAddr) {
+    fn handle_check(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        ufrag: &str,
+        datagram: &[u8],
+        from: SocketAddr,
+    ) {
         let Some(connection) = self.out.connections.get_mut(&participant) else {
             return;
         };
+        let Some(exchange) = connection.ice.of(ufrag) else {
+            return;
+        };
         let crypto = self.provider.crypto();
-        let check = match handle_request(
-            datagram,
-            &connection.credentials,
-            &connection.remote_ufrag,
-            from,
-            crypto,
-        ) {
+        // A stream's name means something here alone.
+        let streams = self.out.streams.as_ref();
+        let seen = streams.and_then(|streams| streams.peer(from)).unwrap_or(from);
+        let check = match handle_request(datagram, exchange, seen, crypto) {
             Ok(check) => check,
             Err(error) => {
                 self.out.counters.count_stun(error);
@@ -74,6 +79,11 @@ impl Worker {
             }
         };
         connection.heard = now;
+        if check.nominated
+            && let Some(forgotten) = connection.ice.nominated(ufrag)
+        {
+            self.ufrags.remove(&forgotten);
+        }
         if check.usable {
             let forgotten = connection.learn(from, check.nominated);
             self.addresses.insert(from, participant);

@@ -14,6 +14,10 @@ pub(crate) struct AnswerLines<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) fingerprint: &'a Fingerprint,
     pub(crate) candidates: &'a [SocketAddr],
+    /// Whether the same ports take TCP as well (RFC 6544).
+    pub(crate) over_tcp: bool,
+    /// Counted up with every answer of a connection (RFC 8866 section 5.2).
+    pub(crate) version: u32,
     /// The SSRCs of each slot, by its place in the message.
     pub(crate) slot_ssrcs: &'a [SlotSsrcs],
 }
@@ -34,12 +38,17 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
         .filter(|line| line.codec.is_some())
         .map(|line| line.mid.as_str())
         .collect();
-    let mut text = String::from("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n");
+    let mut text = String::new();
     let mut write = |line: std::fmt::Arguments<'_>| {
         text.write_fmt(line)
             .and_then(|()| text.write_str("\r\n"))
             .expect("writing to a string does not fail");
     };
+    write(format_args!(
+        "v=0\r\no=- 1 {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0",
+        with.version
+    ));
+    write(format_args!("a=ice-lite"));
     write(format_args!("a=group:BUNDLE {}", bundled.join(" ")));
     write(format_args!("a=msid-semantic: WMS *"));
     let digits: Vec<String> = with
@@ -135,6 +144,18 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
                 candidate.ip(),
                 candidate.port()
             ));
+        }
+        if with.over_tcp {
+            for (place, candidate) in with.candidates.iter().enumerate() {
+                // RFC 6544 section 4.2: behind UDP; passive ones have direction preference 4 of 7.
+                let priority = 90_u32 << 24 | (4 << 13 | (8_191 - place.min(8_000) as u32)) << 8 | 255;
+                write(format_args!(
+                    "a=candidate:{} 1 tcp {priority} {} {} typ host tcptype passive",
+                    with.candidates.len() + place + 1,
+                    candidate.ip(),
+                    candidate.port()
+                ));
+            }
         }
         write(format_args!("a=end-of-candidates"));
     }

@@ -29,12 +29,34 @@ pub(super) const TRANSPORT_CC: &str =
 /// What an offer asks for, as far as it is answered with yes.
 #[derive(Debug)]
 pub(crate) struct ReadOffer {
+    /// The sender's number of the connection.
+    pub(crate) connection: u32,
+    /// Whether the connection is there already and only its path is sought anew.
+    pub(crate) restart: bool,
     pub(crate) ufrag: String,
     pub(crate) fingerprint: Fingerprint,
     /// All lines, in the order of the offer.
     pub(crate) lines: Vec<Line>,
     /// How many of them are slots.
     pub(crate) slots: usize,
+}
+
+impl ReadOffer {
+    /// Whether this is an offer of the same connection and DTLS association (RFC 8842 section 4).
+    pub(crate) fn is_of_the_connection(&self, earlier: &Self) -> bool {
+        (self.connection, self.fingerprint) == (earlier.connection, earlier.fingerprint)
+    }
+
+    /// Whether the lines are those of an earlier offer. Announced SSRCs may differ: packets are bound by their mid.
+    /// Extensions that were not answered may be missing (RFC 9429 section 5.2.2), and ids keep their meaning for a
+    /// connection's life (RFC 8285 section 6).
+    pub(crate) fn has_the_lines(&self, earlier: &Self) -> bool {
+        let same = |(line, of): (&Line, &Line)| {
+            let number = |line: &Line| line.codec.map(|codec| codec.payload_type);
+            (&line.mid, line.kind, line.used, number(line)) == (&of.mid, of.kind, of.used, number(of))
+        };
+        self.lines.len() == earlier.lines.len() && self.lines.iter().zip(&earlier.lines).all(same)
+    }
 }
 
 /// One media line.
@@ -142,6 +164,8 @@ pub(crate) fn read_offer(offer: &Offer) -> Result<ReadOffer, OfferError> {
         ));
     }
     Ok(ReadOffer {
+        connection: offer.connection,
+        restart: offer.restart,
         ufrag,
         fingerprint,
         lines,

@@ -27,6 +27,55 @@ const SIMULCAST: [&str; 2] = [
 const ALL_CODECS: &str = include_str!("../../../../fixtures/data/sdp/chromium_sendrecv_all_codecs.sdp");
 const DATACHANNEL: &str = include_str!("../../../../fixtures/data/sdp/chromium_datachannel.sdp");
 
+/// A microphone, a picture to be shown and a data channel: file, mid of the microphone and of the slot, and the number of
+/// VP8, which Safari offers behind H.264.
+const OTHERS: [(&str, &str, &str, u8); 2] = [
+    (
+        include_str!("../../../../fixtures/data/sdp/safari_mac.sdp"),
+        "1",
+        "0",
+        100,
+    ),
+    (
+        include_str!("../../../../fixtures/data/sdp/chrome_android.sdp"),
+        "0",
+        "1",
+        96,
+    ),
+];
+
+#[test]
+fn safari_and_android_get_vp8_and_opus_under_their_own_numbers() {
+    for (sdp, microphone, slot, vp8) in OTHERS {
+        let sources = || BTreeMap::from([(microphone.to_owned(), Source::Microphone)]);
+        assert_eq!(refusal(sdp, sources(), &[slot]), OfferError::Datachannel);
+
+        let (media, _) = sdp.split_once("m=application").expect("a data channel");
+        let media = media.replace("a=group:BUNDLE 0 1 2", "a=group:BUNDLE 0 1");
+        let read = read_offer(&offer(&media, sources(), &[slot])).expect("a good offer");
+        let answer = answer(&read);
+        let sections: Vec<&str> = answer.split("m=").skip(1).collect();
+        assert_eq!(sections.len(), 2);
+        for section in sections {
+            if section.contains(&format!("a=mid:{slot}\r\n")) {
+                let numbers = section.lines().next().and_then(|line| line.split_once("SAVPF "));
+                let first = numbers.and_then(|(_, numbers)| numbers.split(' ').next());
+                assert_eq!(first, Some(vp8.to_string().as_str()));
+                assert!(section.contains(&format!("a=rtpmap:{vp8} VP8/90000\r\n")));
+                assert!(section.contains("a=sendonly\r\n"));
+            } else {
+                assert!(section.starts_with("audio 9 UDP/TLS/RTP/SAVPF 111\r\n"));
+                assert!(section.contains("a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n"));
+                assert!(section.contains("a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n"));
+                assert!(section.contains("a=recvonly\r\n"));
+            }
+        }
+        for absent in ["H264", "VP9", "red/", "ulpfec", "video-orientation", "ISAC"] {
+            assert!(!answer.contains(absent), "{absent}");
+        }
+    }
+}
+
 #[test]
 fn the_class_page_gets_its_sources_and_slots() {
     for sdp in CLASS_PAGES {
@@ -55,6 +104,8 @@ fn the_class_page_gets_its_sources_and_slots() {
             "upstream, each where both are offered"
         );
         assert!(answer.contains("a=candidate:") && answer.contains("a=end-of-candidates"));
+        let tcp = " 192.0.2.1 4000 typ host tcptype passive";
+        assert_eq!(answer.lines().filter(|line| line.ends_with(tcp)).count(), 19);
         for absent in ["video-orientation", "abs-send-time", "trickle"] {
             assert!(!answer.contains(absent), "{absent}");
         }
@@ -231,6 +282,7 @@ fn offer(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offer 
         sdp: sdp.to_owned(),
         sources,
         slots: slots.iter().map(|mid| (*mid).to_owned()).collect(),
+        restart: false,
     }
 }
 
@@ -263,6 +315,8 @@ fn answer(read: &ReadOffer) -> String {
             fingerprint: &[7; 32],
             candidates: &["192.0.2.1:4000".parse().expect("an address")],
             slot_ssrcs: &slot_ssrcs,
+            version: 1,
+            over_tcp: true,
         },
     )
 }

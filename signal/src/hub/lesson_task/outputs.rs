@@ -27,7 +27,7 @@ impl LessonTask {
             Err(error) => {
                 let code = match error {
                     OfferError::Datachannel => ErrorCode::NoDatachannel,
-                    OfferError::Bad { .. } => ErrorCode::BadOffer,
+                    OfferError::Bad { .. } | OfferError::Gone => ErrorCode::BadOffer,
                     OfferError::UnknownParticipant | OfferError::Busy => ErrorCode::Unavailable,
                 };
                 tracing::debug!(participant.id = %participant, %error, "offer refused");

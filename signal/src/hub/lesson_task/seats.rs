@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use seodang_model::protocol::{ClosingReason, ErrorCode};
+use seodang_model::protocol::{ClosingReason, ErrorCode, IceServer};
 use seodang_model::{ParticipantId, PersonId, Rights, Role, Token};
 use time::OffsetDateTime;
 
@@ -92,13 +92,22 @@ impl LessonTask {
             .await
             .map_err(|error| unavailable(&error))?;
         new.seat.person = person;
+        let ice_servers = self.ice_servers(new.seat.participant);
         Ok(Joining {
             record: new.seat,
             socket: request.socket,
             resume,
             person: key,
             resumed: false,
+            ice_servers,
         })
+    }
+
+    /// With a credential of its own, good from here on.
+    fn ice_servers(&self, participant: ParticipantId) -> Vec<IceServer> {
+        let turn = self.shared.config.turn.iter();
+        turn.map(|turn| turn.ice_server(OffsetDateTime::now_utc(), participant))
+            .collect()
     }
 
     /// The seat again: same id, same name; the answers are those given with this join.
@@ -124,12 +133,14 @@ impl LessonTask {
             .map_err(|error| unavailable(&error))?;
         seat.left = false;
         let resume = request.resume.unwrap_or_else(Token::random);
+        let ice_servers = self.ice_servers(seat.participant);
         Ok(Joining {
             record: seat,
             socket: request.socket,
             resume,
             person,
             resumed: true,
+            ice_servers,
         })
     }
 }
