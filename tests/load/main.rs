@@ -5,10 +5,13 @@
 //! `seodang-load files` plays scripted participants instead, whose media can be judged in the files it becomes.
 
 mod clip;
+mod fanout;
 mod files;
+mod floor;
 mod participant;
 mod server;
 mod signaling;
+mod sizes;
 mod tally;
 
 use std::path::PathBuf;
@@ -55,12 +58,16 @@ struct Arguments {
 enum Other {
     /// Plays a class that is recorded and judges the files.
     Files(files::Arguments),
+    /// Measures the least a forwarded packet can cost on this machine.
+    Floor(floor::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Other::Files(arguments)) = &arguments.other {
-        return files::run(arguments);
+    match &arguments.other {
+        Some(Other::Files(arguments)) => return files::run(arguments),
+        Some(Other::Floor(arguments)) => return floor::run(arguments),
+        None => {}
     }
     ensure!(arguments.publishers >= 1, "somebody has to send");
     let runtime = tokio::runtime::Builder::new_multi_thread()
