@@ -10,6 +10,8 @@ pub(crate) const VOICE_BYTES: usize = 80;
 pub(crate) const FRAMES: usize = 250;
 /// Largest RTP payload of a video packet: with header and tag it stays below the 1,200 bytes browsers keep to.
 pub(crate) const PAYLOAD_BYTES: usize = 1_160;
+/// RFC 7741 section 4.2, with X, I and a picture id of 15 bits.
+pub(crate) const DESCRIPTOR_BYTES: usize = 4;
 /// How much larger a key frame is than another one.
 const KEY_FACTOR: usize = 4;
 
@@ -35,6 +37,13 @@ pub(crate) fn split(bytes: usize, extra: usize) -> Vec<usize> {
     (0..count)
         .map(|index| bytes / count + usize::from(index >= count - larger))
         .collect()
+}
+
+/// RTP payloads of the delta frame with this number, the codec's descriptor in front of each included.
+pub(crate) fn payloads(bps: u32, frame: usize) -> impl Iterator<Item = usize> {
+    split(frame_bytes(bps, frame), DESCRIPTOR_BYTES)
+        .into_iter()
+        .map(|bytes| bytes + DESCRIPTOR_BYTES)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::FloorConfig;
 use super::forwarder::{
     DATAGRAM_BYTES, HEADER_BYTES, SourceKind, key_of_publisher, key_of_subscriber, open, seal,
 };
-use crate::sizes::{FRAMES_A_SECOND, VOICE_BYTES, VOICES_A_SECOND, frame_bytes, split};
+use crate::sizes::{FRAMES_A_SECOND, VOICE_BYTES, VOICES_A_SECOND, payloads};
 
 /// Sends what cameras and microphones send.
 pub(super) struct Publishers {
@@ -55,8 +55,7 @@ impl Publishers {
                     start + Duration::from_secs_f64((f64::from(number) + share) / f64::from(rate))
                 };
                 while due(frames[source], FRAMES_A_SECOND) <= now {
-                    let bytes = frame_bytes(self.camera_bps, frames[source] as usize);
-                    for payload in split(bytes, 0) {
+                    for payload in payloads(self.camera_bps, frames[source] as usize) {
                         let sequence = &mut sequences[source][0];
                         self.send(source, SourceKind::Camera, sequence, payload, &mut packet)?;
                     }
