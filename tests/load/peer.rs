@@ -69,6 +69,8 @@ pub(crate) struct Peer {
     up: Wire,
     down: Wire,
     stuck_asked_at: HashMap<u16, Instant>,
+    /// Streams of which what is missing is asked for again.
+    repaired: HashSet<u32>,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,7 @@ impl Peer {
             up: Wire::new(seed, purpose.up, resends.clone()),
             down: Wire::new(seed + 1, purpose.down, resends),
             stuck_asked_at: HashMap::new(),
+            repaired: HashSet::new(),
         })
     }
 
@@ -191,7 +194,7 @@ impl Peer {
         self.slots = [&self.camera_slots[..], &microphone_slots].concat();
         let (offer, pending) = change.apply().context("an offer")?;
         Ok(Offered {
-            sdp: offer.to_sdp_string(),
+            sdp: as_browsers_offer(&offer.to_sdp_string()),
             pending,
         })
     }
@@ -458,6 +461,12 @@ impl Peer {
         let Some(record) = Record::read(&packet.payload) else {
             return;
         };
+        if self.repaired.insert(*packet.header.ssrc) {
+            // Left alone, the stack asks only where resends have a stream of their own.
+            if let Some(stream) = self.rtc.direct_api().stream_rx(&packet.header.ssrc) {
+                stream.suppress_nack(false);
+            }
+        }
         let now = Instant::now();
         let now_us = (now - shared.epoch).as_micros() as u64;
         let progress = tally.take(self.participant, record, now_us, shared.window());
@@ -494,3 +503,78 @@ const BUFFER_BYTES: usize = 4 << 20;
 const ASK_PERIOD: Duration = Duration::from_millis(500);
 /// Names of simulcast layers, the smallest first.
 const RIDS: [&str; 3] = ["q", "h", "f"];
+
+/// The stack's offer as a page of ours would make it: NACK for Opus, and nothing on a receiving line that it does not need. A
+/// message of the protocol has room for thirty cameras and thirty microphones that way.
+fn as_browsers_offer(sdp: &str) -> String {
+    let mut sections = vec![String::new()];
+    for line in sdp.lines() {
+        if line.starts_with("m=") {
+            sections.push(String::new());
+        }
+        let section = sections.last_mut().expect("there is a section from the start");
+        section.push_str(line);
+        section.push_str("\r\n");
+        if let Some((payload_type, _)) = line
+            .strip_prefix("a=rtpmap:")
+            .and_then(|map| map.split_once(" opus/"))
+        {
+            section.push_str(&format!("a=rtcp-fb:{payload_type} nack\r\n"));
+        }
+    }
+    let superfluous = [
+        "a=extmap:",
+        "a=candidate:",
+        "a=end-of-candidates",
+        "a=msid",
+        "a=ssrc",
+    ];
+    let mut offer = String::with_capacity(sdp.len());
+    for section in sections {
+        let receives = section.lines().any(|line| line == "a=recvonly");
+        for line in section.lines() {
+            if !(receives && superfluous.iter().any(|start| line.starts_with(start))) {
+                offer.push_str(line);
+                offer.push_str("\r\n");
+            }
+        }
+    }
+    offer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_offer_for_a_class_of_thirty_fits_into_a_message() {
+        let purpose = Purpose {
+            sends: Some(Sends {
+                source: 0,
+                clips: Vec::new(),
+            }),
+            cameras: 29,
+            microphones: 30,
+            ..Purpose::default()
+        };
+        let mut peer = Peer::open(0, Ipv4Addr::LOCALHOST.into(), &purpose).expect("a socket");
+        let offered = peer.offer(&purpose).expect("an offer");
+        assert_eq!(offered.sdp.matches("m=video").count(), 30);
+        assert_eq!(offered.sdp.matches("m=audio").count(), 31);
+        let escaped = serde_json::to_string(&offered.sdp).expect("JSON");
+        assert!(escaped.len() < 60_000, "{}", escaped.len());
+    }
+
+    #[test]
+    fn sending_lines_keep_what_receiving_lines_lose() {
+        let sdp = "v=0\r\nm=audio 9 X 111\r\na=extmap:1 level\r\na=rtpmap:111 opus/48000/2\r\na=sendonly\r\n\
+                   m=audio 9 X 111\r\na=extmap:1 level\r\na=rtpmap:111 opus/48000/2\r\na=recvonly\r\n";
+        assert_eq!(
+            as_browsers_offer(sdp),
+            "v=0\r\nm=audio 9 X 111\r\na=extmap:1 level\r\na=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 nack\r\n\
+             a=sendonly\r\nm=audio 9 X 111\r\na=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 nack\r\na=recvonly\r\n"
+        );
+    }
+}
