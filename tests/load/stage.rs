@@ -368,6 +368,9 @@ impl Stage {
         cameras: &[usize],
         faults: (Faults, Faults),
     ) -> anyhow::Result<()> {
+        if cameras.is_empty() {
+            return Ok(());
+        }
         let people = &self.people;
         let feeds: Vec<u64> = cameras
             .iter()
