@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Microseconds the thread waits for more after it was woken. Zero: none; more makes larger batches.
     #[arg(long, default_value_t = 1_000)]
     gather_us: u64,
-    /// Seconds that are measured, after one of settling.
+    /// Seconds that are measured.
     #[arg(long, default_value_t = 5.0)]
     window_s: f64,
     /// The address everybody meets at.
@@ -125,7 +125,7 @@ pub(crate) fn measure(config: &FloorConfig) -> anyhow::Result<FloorReport> {
 }
 
 /// Until every thread runs.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_millis(300);
 /// For what is under way at the end.
 const DRAIN: Duration = Duration::from_millis(200);
 

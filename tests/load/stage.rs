@@ -66,10 +66,10 @@ pub(crate) struct Common {
     /// Seconds that are measured.
     #[arg(long, default_value_t = 6.0)]
     pub(crate) window_s: f64,
-    /// Seconds for which the floor is measured afterwards; 0 leaves it out.
-    #[arg(long, default_value_t = 3.0)]
+    /// Seconds for which the floor is measured afterwards, half of them in each of two ways; 0 leaves it out.
+    #[arg(long, default_value_t = 4.0)]
     floor_s: f64,
-    /// Microseconds for which the floor gathers packets.
+    /// Microseconds for which the floor gathers packets in the second of its two ways.
     #[arg(long, default_value_t = 1_000)]
     floor_gather_us: u64,
 }
@@ -477,7 +477,8 @@ impl Stage {
 }
 
 impl Common {
-    /// The floor under a fan-out, if it is wanted.
+    /// The floor under a fan-out, if it is wanted: the cheaper of two ways, with and without waiting for more packets. Waiting
+    /// makes larger batches, but where little comes it only wakes the thread once more.
     pub(crate) fn floor(&self, fanout: &Fanout) -> anyhow::Result<Option<FloorReport>> {
         if self.floor_s <= 0.0 {
             return Ok(None);
@@ -487,14 +488,21 @@ impl Common {
         } else {
             self.camera_bps
         };
-        let report = crate::floor::measure(&FloorConfig {
-            fanout: fanout.clone(),
-            camera_bps: bps,
-            gather: Duration::from_micros(self.floor_gather_us),
-            window: Duration::from_secs_f64(self.floor_s),
-            address: self.address,
-        })?;
-        Ok(Some(report))
+        let mut lowest: Option<FloorReport> = None;
+        for gather_us in [0, self.floor_gather_us] {
+            let report = crate::floor::measure(&FloorConfig {
+                fanout: fanout.clone(),
+                camera_bps: bps,
+                gather: Duration::from_micros(gather_us),
+                window: Duration::from_secs_f64(self.floor_s / 2.0),
+                address: self.address,
+            })?;
+            let cheaper = |lowest: &FloorReport| report.us_a_forwarded_packet < lowest.us_a_forwarded_packet;
+            if lowest.as_ref().is_none_or(cheaper) {
+                lowest = Some(report);
+            }
+        }
+        Ok(lowest)
     }
 
     /// What every line of results begins with.

@@ -21,7 +21,7 @@ fn play(arguments: &[&str]) -> anyhow::Result<Value> {
 
 #[test]
 fn two_people_see_and_hear_everything_of_each_other() -> anyhow::Result<()> {
-    let short = ["--settle-s", "0.2", "--window-s", "1.5", "--floor-s", "0.3"];
+    let short = ["--settle-s", "0.2", "--window-s", "1", "--floor-s", "0.4"];
     let line = play(&[&["class", "--publishers", "2"], &short[..]].concat())?;
     let number = |field: &str| {
         line[field]
@@ -30,8 +30,8 @@ fn two_people_see_and_hear_everything_of_each_other() -> anyhow::Result<()> {
     };
     // Two cameras and two microphones: 25 pictures and 50 packets of sound a second of each.
     ensure!(number("tracks")? == 4.0, "{line}");
-    ensure!((70.0..=80.0).contains(&number("pictures_expected")?), "{line}");
-    ensure!((140.0..=160.0).contains(&number("sounds_expected")?), "{line}");
+    ensure!((48.0..=54.0).contains(&number("pictures_expected")?), "{line}");
+    ensure!((96.0..=106.0).contains(&number("sounds_expected")?), "{line}");
     ensure!(number("pictures_complete_share")? == 1.0, "{line}");
     ensure!(number("sounds_complete_share")? == 1.0, "{line}");
     ensure!(number("packets_repeated")? == 0.0, "{line}");
