@@ -1,5 +1,5 @@
 # Seodang: `make run` shows it, `make test` proves it. Both install what is missing first (see scripts/setup).
-.PHONY: setup run test bench fmt
+.PHONY: setup run test bench bench-peers fmt
 SHELL := /bin/bash
 
 setup: ## Install every missing Debian package, browser and node module
@@ -14,6 +14,9 @@ test: setup ## Everything CI runs
 
 bench: setup ## Every figure of docs/benchmarks.md, on a release build
 	scripts/bench
+
+bench-peers: setup ## The same classes with Seodang and with Debian's Janus, into docs/benchmarks.md; needs root
+	scripts/bench-peers
 
 fmt:
 	cargo fmt --all

@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn measure(server: &Server, arguments: &Arguments) -> anyhow::Result<Report> {
-    let idle_bytes = server.resident_bytes()?;
+    let idle_bytes = server.process().resident_bytes()?;
     let room = signaling::create_room(server.address(), RoomKind::Meeting).await?;
     let mut class = Vec::new();
     for number in 0..arguments.participants {
@@ -92,15 +92,15 @@ async fn measure(server: &Server, arguments: &Arguments) -> anyhow::Result<Repor
         participant.publish(Source::Microphone).await?;
     }
     tokio::time::sleep(SETTLE).await;
-    let (started, before) = (Instant::now(), server.cpu_time()?);
+    let (started, before) = (Instant::now(), server.process().cpu_time()?);
     tokio::time::sleep(Duration::from_secs_f64(arguments.window_s)).await;
     let seconds = started.elapsed().as_secs_f64();
     let mut report = Report {
         participants: arguments.participants,
         recorded: !arguments.declining,
         seconds,
-        server_cores: (server.cpu_time()? - before).as_secs_f64() / seconds,
-        resident_bytes: server.resident_bytes()?,
+        server_cores: (server.process().cpu_time()? - before).as_secs_f64() / seconds,
+        resident_bytes: server.process().resident_bytes()?,
         idle_bytes,
         ..Report::default()
     };

@@ -1,115 +1,81 @@
 //! Plays classes of many against a server of its own and prints what a forwarded packet cost, as one JSON line.
 //!
-//! The participants are an independent stack (str0m) that sends ready-made packets, so that one core plays thirty
-//! of them; every packet carries its send time and its place in the frame, so loss and delay are measured exactly.
+//! The participants are an independent stack (str0m) that sends ready-made packets of real VP8, so that one core plays
+//! thirty of them; every packet carries its number and its send time, so loss and delay are measured exactly. Every
+//! cost stands beside the floor of the same run: what receiving, opening, copying, sealing and sending cost with nothing else.
 //! `seodang-load files` plays scripted participants instead, whose media can be judged in the files it becomes.
 
 mod clip;
+mod crew;
+mod fanout;
 mod files;
-mod participant;
+mod floor;
+mod janus;
+mod machine;
+mod peer;
+mod scenario;
 mod server;
 mod signaling;
+mod sizes;
+mod stage;
 mod tally;
+mod wire;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
-use seodang_model::RoomKind;
 
-/// Plays a class against a fresh server and prints its cost for each forwarded packet.
+use scenario::{churn, class, late, loss, paging};
+
+/// Plays a class against a fresh server and prints one JSON line: what it cost, what arrived, how late.
+///
+/// Build server and tool with `cargo build --release -p seodang-signal -p seodang-tests --bins`; docs/benchmarks.md explains
+/// the fields. Fields end in their unit. `client_cores`, `other_cores` and `steal_cores` tell whether a run is to be
+/// believed: the first near `client_threads`, or the last above a tenth, and it measured the machine.
 #[derive(Debug, Parser)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(name = "seodang-load")]
 struct Arguments {
     #[command(subcommand)]
-    other: Option<Other>,
-    /// The program under test, best a release build.
-    #[arg(long, default_value = "target/release/seodang")]
-    server: PathBuf,
-    /// How many send camera and microphone.
-    #[arg(long, default_value_t = 1)]
-    publishers: usize,
-    /// How many only watch.
-    #[arg(long, default_value_t = 30)]
-    watchers: usize,
-    /// Cameras each participant asks for at most.
-    #[arg(long, default_value_t = 9)]
-    page: usize,
-    /// Seconds before measuring begins, after everybody is connected.
-    #[arg(long, default_value_t = 2.0)]
-    settle_s: f64,
-    /// Seconds that are measured.
-    #[arg(long, default_value_t = 8.0)]
-    window_s: f64,
-    /// Bits per second of each camera.
-    #[arg(long, default_value_t = 1_500_000)]
-    camera_bps: u32,
-    /// Everyone agrees to recording and captures.
-    #[arg(long)]
-    recorded: bool,
+    scenario: Scenario,
 }
 
-/// What is measured instead.
+/// What is played.
 #[derive(Debug, Subcommand)]
-enum Other {
-    /// Plays a class that is recorded and judges the files.
+enum Scenario {
+    /// Everybody sends and receives; several classes with --classes.
+    Class(class::Arguments),
+    /// One sends, many receive.
+    Seminar(class::SeminarArguments),
+    /// People join and leave: what stays behind in the server, and what a join costs.
+    Churn(churn::Arguments),
+    /// A class that sees a page at a time and turns pages.
+    Paging(paging::Arguments),
+    /// A class on bad lines.
+    Loss(loss::Arguments),
+    /// Somebody comes late: when do they see the first picture, and all of them?
+    Late(late::Arguments),
+    /// A class that is recorded, and its files judged.
     Files(files::Arguments),
+    /// The least a forwarded packet can cost on this machine.
+    Floor(floor::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    if let Some(Other::Files(arguments)) = &arguments.other {
-        return files::run(arguments);
-    }
-    ensure!(arguments.publishers >= 1, "somebody has to send");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    let server = server::Server::start(&arguments.server).context("starting the server")?;
-    let idle_bytes = server.resident_bytes()?;
-
-    let kind = if arguments.watchers > 0 {
-        RoomKind::Seminar
-    } else {
-        RoomKind::Meeting
+    let scenario = Arguments::parse().scenario;
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
     };
-    let room = runtime.block_on(signaling::create_room(server.address(), kind))?;
-    let mut class = participant::Class::new();
-    for index in 0..arguments.publishers + arguments.watchers {
-        let sends = index < arguments.publishers;
-        let seat = participant::Seat {
-            sends,
-            slots: arguments.page.min(arguments.publishers - usize::from(sends)),
-            voices: 5.min(arguments.publishers - usize::from(sends)),
-            camera_bps: arguments.camera_bps,
-        };
-        // In a seminar only a host publishes; every publisher of the tool holds the host token.
-        let token = sends.then_some(room.host_token.as_str());
-        runtime.block_on(class.join(server.address(), &room.number, token, seat, arguments.recorded))?;
-    }
-    runtime.block_on(class.watch_each_other())?;
-    class.play(Duration::from_secs_f64(arguments.settle_s))?;
-    class.begin_measuring();
-    let before = server.cpu_time()?;
-    let started = std::time::Instant::now();
-    class.play(Duration::from_secs_f64(arguments.window_s))?;
-    let seconds = started.elapsed().as_secs_f64();
-    let cpu = server.cpu_time()? - before;
-    let tally = class.tally();
-    let report = tally::Report {
-        publishers: arguments.publishers,
-        watchers: arguments.watchers,
-        recorded: arguments.recorded,
-        seconds,
-        server_cores: cpu.as_secs_f64() / seconds,
-        us_a_forwarded_packet: cpu.as_secs_f64() * 1e6 / tally.packets.max(1) as f64,
-        resident_bytes: server.resident_bytes()?,
-        idle_bytes,
-        tally,
+    let line = match &scenario {
+        Scenario::Files(arguments) => return files::run(arguments),
+        Scenario::Floor(arguments) => return floor::run(arguments),
+        Scenario::Class(arguments) => runtime()?.block_on(class::run(arguments, "class")),
+        Scenario::Seminar(arguments) => runtime()?.block_on(class::run(&arguments.class(), "seminar")),
+        Scenario::Churn(arguments) => runtime()?.block_on(churn::run(arguments)),
+        Scenario::Paging(arguments) => runtime()?.block_on(paging::run(arguments)),
+        Scenario::Loss(arguments) => runtime()?.block_on(loss::run(arguments)),
+        Scenario::Late(arguments) => runtime()?.block_on(late::run(arguments)),
     };
-    println!("{}", serde_json::to_string(&report)?);
-    runtime.block_on(class.leave());
-    server.stop()
+    line?.print();
+    Ok(())
 }

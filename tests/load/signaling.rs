@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use seodang_model::protocol::{ClientMessage, Consents, JoinRoom, Offer, ServerMessage, VERSION};
-use seodang_model::{ParticipantId, RoomKind, Token};
+use seodang_model::{ParticipantId, RoomKind, Source, Token};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::crew::PeerHandle;
 
 /// A room and the secret of its host.
 #[derive(Debug)]
@@ -21,8 +23,10 @@ pub(crate) struct Room {
 
 /// Creates a room over HTTP.
 pub(crate) async fn create_room(server: SocketAddr, kind: RoomKind) -> anyhow::Result<Room> {
-    let body =
-        serde_json::json!({ "title": "load", "name": "load", "kind": kind, "listed": false }).to_string();
+    let body = serde_json::json!({
+        "title": "load", "name": "load", "kind": kind, "listed": false, "capacity": CAPACITY,
+    })
+    .to_string();
     let request = format!(
         "POST /api/v1/rooms HTTP/1.1\r\nHost: {server}\r\nOrigin: http://{server}\r\nX-Seodang: 1\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -46,6 +50,23 @@ pub(crate) async fn create_room(server: SocketAddr, kind: RoomKind) -> anyhow::R
     })
 }
 
+/// Places of a room: the most there are.
+const CAPACITY: u32 = 500;
+
+/// What a seat is taken with.
+#[derive(Debug)]
+pub(crate) struct Wish<'a> {
+    pub(crate) room: &'a str,
+    pub(crate) host_token: Option<&'a str>,
+    pub(crate) name: String,
+    pub(crate) consent: bool,
+    pub(crate) offer: Offer,
+    /// Published at once.
+    pub(crate) publishes: &'a [Source],
+    /// Who obeys what the server wants sent.
+    pub(crate) peer: PeerHandle,
+}
+
 /// An open seat: messages go out through it until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -55,14 +76,16 @@ pub(crate) struct Seat {
 
 impl Seat {
     /// Joins and has the offer answered; returns the seat and the answer.
-    pub(crate) async fn take(
-        server: SocketAddr,
-        room: &str,
-        host_token: Option<&str>,
-        name: String,
-        consent: bool,
-        offer: Offer,
-    ) -> anyhow::Result<(Self, String)> {
+    pub(crate) async fn take(server: SocketAddr, wish: Wish<'_>) -> anyhow::Result<(Self, String)> {
+        let Wish {
+            room,
+            host_token,
+            name,
+            consent,
+            offer,
+            publishes,
+            peer,
+        } = wish;
         let mut request = format!("ws://{server}/api/v1/ws").into_client_request()?;
         request
             .headers_mut()
@@ -83,11 +106,17 @@ impl Seat {
             resume: None,
             person: None,
         });
+        let publish = publishes
+            .iter()
+            .map(|source| ClientMessage::Publish { source: *source });
         for message in [
             ClientMessage::Hello { version: VERSION },
             join,
             ClientMessage::Offer(offer),
-        ] {
+        ]
+        .into_iter()
+        .chain(publish)
+        {
             socket
                 .send(Message::text(serde_json::to_string(&message)?))
                 .await?;
@@ -115,7 +144,15 @@ impl Seat {
                         }
                     }
                     // Reading answers the server's pings.
-                    message = socket.next() => if !matches!(message, Some(Ok(_))) { break },
+                    message = socket.next() => match message {
+                        Some(Ok(Message::Text(text))) => {
+                            if let Some(rids) = camera_layers(&text) {
+                                peer.choose_layers(rids);
+                            }
+                        }
+                        Some(Ok(_)) => {}
+                        _ => break,
+                    },
                 }
             }
         });
@@ -131,5 +168,32 @@ impl Seat {
     /// Sends one message.
     pub(crate) async fn send(&self, message: ClientMessage) -> anyhow::Result<()> {
         self.out.send(message).await.context("the socket closed")
+    }
+}
+
+/// The encodings of the camera that the server wants, if that is what it says.
+fn camera_layers(text: &str) -> Option<Vec<String>> {
+    // Most of what comes is about others and long.
+    if !text.contains("layers") {
+        return None;
+    }
+    let message: serde_json::Value = serde_json::from_str(text).ok()?;
+    if message["type"] != "layers" || message["source"] != "camera" {
+        return None;
+    }
+    let rids = message["rids"].as_array()?.iter();
+    Some(rids.filter_map(|rid| rid.as_str().map(str::to_owned)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_of_the_camera_are_obeyed_and_nothing_else() {
+        let text = r#"{"type": "layers", "source": "camera", "rids": ["q", "h"]}"#;
+        assert_eq!(camera_layers(text), Some(vec!["q".to_owned(), "h".to_owned()]));
+        assert_eq!(camera_layers(&text.replace("camera", "screen")), None);
+        assert_eq!(camera_layers(r#"{"type": "pong"}"#), None);
     }
 }

@@ -18,7 +18,7 @@ pub use coturn::Coturn;
 pub use http::{Reply, get, post, request};
 pub use kept::{KeptLesson, send_on, until};
 pub use lesson::{FinishedLesson, files_below};
-pub use program::Program;
+pub use program::{Program, server_binary};
 pub use relay::{LossyRelay, NetworkFaults};
 pub use server::TestServer;
 

@@ -23,7 +23,7 @@ impl Program {
     /// # Errors
     /// When the program was not built, or prints no address in time.
     pub async fn serve(data: &Path) -> anyhow::Result<Self> {
-        let binary = binary()?;
+        let binary = server_binary()?;
         let mut child = Command::new(&binary)
             .args([
                 "serve",
@@ -77,7 +77,10 @@ impl Program {
 }
 
 /// The program beside the tests: `SEODANG_BIN`, or the one cargo built into the same folder.
-fn binary() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// When it was not built.
+pub fn server_binary() -> anyhow::Result<PathBuf> {
     if let Some(binary) = std::env::var_os("SEODANG_BIN") {
         return Ok(PathBuf::from(binary));
     }
