@@ -291,6 +291,10 @@ fn start() -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
         workers: 1,
         candidates: vec![localhost],
         publisher_bitrate_bps: 2_000_000,
+        recording_size: seodang_rtp::FrameSize {
+            width: 640,
+            height: 480,
+        },
     };
     Sfu::start(config).expect("loopback can be bound")
 }

@@ -5,10 +5,11 @@ use std::time::Instant;
 use seodang_model::{ParticipantId, Publication};
 use seodang_rtp::{NackList, NtpTime, Rtcp, RtcpWriter, RtpView, SenderInfo, read_rtcp};
 
-use super::line::LineId;
+use super::line::{LayerId, LineId};
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
 use super::stats::Refusal;
+use super::subscriber::Subscriber;
 use super::{Output, Room};
 use crate::SfuEvent;
 
@@ -46,18 +47,34 @@ impl Room {
         };
         for packet in read_rtcp(packet) {
             match packet {
-                Ok(Rtcp::SenderReport { ssrc, info, .. }) => self.sender_report(now, seat, ssrc, info, out),
+                Ok(Rtcp::SenderReport { ssrc, info, reports }) => {
+                    self.changed |= subscriber(&mut self.subscribers, seat, |one| {
+                        one.handle_reports(now, reports)
+                    });
+                    self.sender_report(now, seat, ssrc, info, out);
+                }
                 Ok(Rtcp::Pli { media_ssrc }) => self.wish_keyframe(seat, media_ssrc),
                 Ok(Rtcp::Fir { requests }) => {
                     requests.ssrcs().for_each(|ssrc| self.wish_keyframe(seat, ssrc))
                 }
                 Ok(Rtcp::Nack { media_ssrc, lost }) => self.send_again(now, seat, media_ssrc, lost, out),
-                // Their loss and estimates choose layers later; a source that says bye is silent, which is seen anyway.
-                Ok(
-                    Rtcp::ReceiverReport { .. } | Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. },
-                ) => {}
+                Ok(Rtcp::ReceiverReport { reports, .. }) => {
+                    self.changed |= subscriber(&mut self.subscribers, seat, |one| {
+                        one.handle_reports(now, reports)
+                    });
+                }
+                Ok(Rtcp::Remb { bitrate_bps }) => {
+                    self.changed |= subscriber(&mut self.subscribers, seat, |one| {
+                        one.handle_estimate(now, bitrate_bps)
+                    });
+                }
+                // A source that says bye is silent, which is seen anyway.
+                Ok(Rtcp::Bye { .. } | Rtcp::Other { .. }) => {}
                 Err(_) => self.counters.rtcp_malformed += 1,
             }
+        }
+        if self.changed {
+            return self.resolve(now, out);
         }
         for publisher in self.publishers.iter_mut().flatten() {
             publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
@@ -80,26 +97,36 @@ impl Room {
             return Err(Refusal::Unpublished);
         }
         let line = &mut publisher.lines[which];
+        let layer = binding.layer;
         let view = match binding.repairs {
             Some(ssrc) => line.repaired(&view, ssrc)?,
             None => view,
         };
-        let received = line.receive(now, &view, binding.repairs.is_some(), &mut self.epochs)?;
+        let received = line.receive(now, layer, &view, binding.repairs.is_some(), &mut self.epochs)?;
         self.counters.packets_repaired += u64::from(binding.repairs.is_some());
         self.counters.keyframes += u64::from(received.keyframe);
-        // Slots that wait for the new count's key frame are found by resolving.
-        self.changed |= received.begun;
+        self.changed |= received.begun || received.resized;
+        if received.begun {
+            // A layer that begins is for whom a larger one has not begun: they are found before its key frame is over.
+            self.aim(now);
+        }
+        let id = LineId { seat, line: which };
+        let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
+        let line = &mut publisher.lines[which];
+        let stream = line.layers[layer].stream.as_ref();
+        let report = stream.and_then(|stream| stream.report);
         let incoming = Incoming {
             now,
-            line: LineId { seat, line: which },
+            layer: LayerId { line: id, layer },
             epoch: received.epoch,
             index: received.index,
             header: view.header,
             payload: view.payload,
             vp8: received.vp8,
             may_switch: received.may_switch,
+            report,
         };
-        for route in &line.routes {
+        for route in &line.layers[layer].routes {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
@@ -118,18 +145,19 @@ impl Room {
                 outgoing.payload,
             );
             subscriber.budget.sent(now, outgoing.len());
+            subscriber.sent.add(now, outgoing.len());
             self.counters.packets_forwarded += 1;
             if outgoing.switched {
                 self.changed = true;
                 self.counters.switches += 1;
-                if let Some((ntp, rtp)) = line.stream.as_ref().and_then(|stream| stream.report)
+                if let Some((ntp, rtp)) = report
                     && let Some(info) = slot.sender_info(ntp, rtp)
                 {
                     send_report(&mut self.writer, to, slot.media.ssrc, info, out);
                 }
             }
         }
-        line.mirror(&received, &view, now);
+        line.mirror(now, id, &received, &view);
         if received.flowing {
             let publication = Publication {
                 participant: from,
@@ -164,18 +192,18 @@ impl Room {
             return;
         }
         let line = &mut publisher.lines[which];
-        line.sender_report(now, info.ntp, info.rtp);
-        let Some(epoch) = line.stream.as_ref().map(|stream| stream.epoch) else {
+        let id = LineId { seat, line: which };
+        let Some((layer, epoch)) = line.sender_report(now, id, ssrc, (info.ntp, info.rtp)) else {
             return;
         };
-        for route in &line.routes {
-            let Some(subscriber) = self.subscribers[route.seat].as_ref() else {
+        for route in &line.layers[layer].routes {
+            let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
-            let Some(slot) = subscriber.slots.get(route.slot) else {
+            let Some(slot) = subscriber.slots.get_mut(route.slot) else {
                 continue;
             };
-            if slot.feed() == Some((LineId { seat, line: which }, epoch))
+            if slot.feed() == Some((LayerId { line: id, layer }, epoch))
                 && let Some(info) = slot.sender_info(info.ntp, info.rtp)
             {
                 send_report(
@@ -195,11 +223,15 @@ impl Room {
             .iter()
             .flat_map(|subscriber| &subscriber.slots);
         let slot = slots.into_iter().find(|slot| slot.media.ssrc == slot_ssrc);
-        let Some(line) = slot.and_then(|slot| slot.feed().map(|(line, _)| line).or(slot.target())) else {
+        let Some(LayerId { line, layer }) =
+            slot.and_then(|slot| slot.feed().map(|(layer, _)| layer).or(slot.target()))
+        else {
             return;
         };
-        if let Some(publisher) = self.publishers[line.seat].as_mut() {
-            publisher.lines[line.line].wishes.wish();
+        let publisher = self.publishers[line.seat].as_mut();
+        let layers = publisher.map(|publisher| &mut publisher.lines[line.line].layers);
+        if let Some(layer) = layers.and_then(|layers| layers.get_mut(layer)) {
+            layer.wishes.wish();
         }
     }
 
@@ -227,15 +259,15 @@ impl Room {
             return;
         }
         for sequence_number in lost.iter().take(MAX_NACKED_PACKETS) {
-            let Some((line, epoch, index)) = slot.source_index(sequence_number) else {
+            let Some((LayerId { line, layer }, epoch, index)) = slot.source_index(sequence_number) else {
                 continue;
             };
             let Some(publisher) = self.publishers[line.seat].as_ref() else {
                 continue;
             };
-            let stream = publisher.lines[line.line]
-                .stream
-                .as_ref()
+            let layer = publisher.lines[line.line].layers.get(layer);
+            let stream = layer
+                .and_then(|layer| layer.stream.as_ref())
                 .filter(|stream| stream.epoch == epoch);
             let Some(stored) = stream.and_then(|stream| stream.history.get(index)) else {
                 continue;
@@ -251,6 +283,7 @@ impl Room {
                 continue;
             }
             let to = subscriber.participant;
+            subscriber.sent.add(now, outgoing.len());
             if let Some(repair) = slot.repair(index, stored) {
                 out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
             } else {
@@ -263,6 +296,15 @@ impl Room {
             self.counters.packets_resent += 1;
         }
     }
+}
+
+/// Whether what `take` does to the subscriber changes anything.
+fn subscriber(
+    subscribers: &mut [Option<Subscriber>],
+    seat: usize,
+    take: impl FnOnce(&mut Subscriber) -> bool,
+) -> bool {
+    subscribers[seat].as_mut().is_some_and(take)
 }
 
 fn send_report(

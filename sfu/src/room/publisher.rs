@@ -7,7 +7,8 @@ use seodang_model::{ParticipantId, Rights, Source};
 use seodang_rtp::{ReportBlock, RtcpWriter, RtpView};
 
 use super::bindings::{Binding, Bindings};
-use super::line::Line;
+use super::layers::MOST_LAYERS;
+use super::line::{Line, Stream};
 use super::stats::Counters;
 use super::{Negotiated, Output};
 
@@ -58,7 +59,7 @@ impl Publisher {
             let place = place(negotiated.source);
             if self.lines[place].media.is_none() {
                 self.bindings.announce(place, negotiated);
-                self.lines[place].media = Some(negotiated.clone());
+                self.lines[place].connect(negotiated.clone());
             }
         }
     }
@@ -89,9 +90,12 @@ impl Publisher {
 
     /// The line that an SSRC sends on.
     pub(super) fn line_of(&self, ssrc: u32) -> Option<usize> {
-        self.lines
-            .iter()
-            .position(|line| line.stream.as_ref().is_some_and(|stream| stream.ssrc == ssrc))
+        let sends = |stream: &Stream| stream.ssrc == ssrc;
+        self.lines.iter().position(|line| {
+            line.layers
+                .iter()
+                .any(|layer| layer.stream.as_ref().is_some_and(sends))
+        })
     }
 
     /// Asks for key frames that are wished and due.
@@ -107,10 +111,14 @@ impl Publisher {
                 continue;
             }
             let line = &mut self.lines[place];
-            let Some(ssrc) = line.media_ssrc() else { continue };
-            if line.wishes.take(now) {
-                send_pli(writer, self.participant, ssrc, out);
-                counters.keyframes_requested += 1;
+            for layer in 0..line.layers.len() {
+                let Some(ssrc) = line.media_ssrc(layer) else {
+                    continue;
+                };
+                if line.layers[layer].wishes.take(now) {
+                    send_pli(writer, self.participant, ssrc, out);
+                    counters.keyframes_requested += 1;
+                }
             }
         }
     }
@@ -129,7 +137,7 @@ impl Publisher {
         }
         writer.clear();
         let mut due = Vec::new();
-        for stream in self.lines.iter_mut().filter_map(|line| line.stream.as_mut()) {
+        for stream in streams(&mut self.lines) {
             stream.missing.take_due(now, &mut due);
             counters.nacks_sent += due.len() as u64;
             writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
@@ -147,9 +155,11 @@ impl Publisher {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let lines = self.lines.iter().enumerate().flat_map(|(place, line)| {
-            let missing = line.stream.as_ref().and_then(|stream| stream.missing.deadline());
-            let asks = self.is_active(place) && line.media_ssrc().is_some();
-            [missing, line.wishes.deadline().filter(|_| asks)]
+            line.layers.iter().enumerate().flat_map(move |(which, layer)| {
+                let missing = layer.stream.as_ref().and_then(|stream| stream.missing.deadline());
+                let asks = self.is_active(place) && line.media_ssrc(which).is_some();
+                [missing, layer.wishes.deadline().filter(|_| asks)]
+            })
         });
         lines.chain([self.next_report]).flatten().min()
     }
@@ -174,10 +184,10 @@ impl Publisher {
     }
 
     fn report(&mut self, now: Instant, bitrate_bps: u64, writer: &mut RtcpWriter, out: &mut dyn Output) {
-        let mut blocks = [ReportBlock::default(); 4];
-        let mut ssrcs = [0; 4];
+        let mut blocks = [ReportBlock::default(); MOST_STREAMS];
+        let mut ssrcs = [0; MOST_STREAMS];
         let mut count = 0;
-        for stream in self.lines.iter_mut().filter_map(|line| line.stream.as_mut()) {
+        for stream in streams(&mut self.lines) {
             (blocks[count], ssrcs[count]) = (stream.reception.report(now), stream.ssrc);
             count += 1;
         }
@@ -189,6 +199,14 @@ impl Publisher {
         out.rtcp(self.participant, writer.as_bytes());
     }
 }
+
+fn streams(lines: &mut [Line; 4]) -> impl Iterator<Item = &mut Stream> {
+    let layers = lines.iter_mut().flat_map(|line| &mut line.layers);
+    layers.filter_map(|layer| layer.stream.as_mut())
+}
+
+/// Of one participant.
+const MOST_STREAMS: usize = Source::ALL.len() * MOST_LAYERS;
 
 pub(super) fn send_pli(writer: &mut RtcpWriter, to: ParticipantId, ssrc: u32, out: &mut dyn Output) {
     writer.clear();

@@ -2,6 +2,7 @@
 
 use seodang_model::protocol::MediaState;
 use seodang_model::{MediaKind, ParticipantId, Source};
+use seodang_rtp::FrameSize;
 
 use crate::SfuEvent;
 
@@ -10,6 +11,8 @@ use crate::SfuEvent;
 pub(crate) struct RoomConfig {
     /// Constant estimate sent to publishers as REMB, in bits per second for each connection.
     pub(crate) publisher_bitrate_bps: u64,
+    /// Mirrors get the highest layer within this size.
+    pub(crate) recording_size: FrameSize,
 }
 
 /// The media lines of one connection, as offer and answer agreed on them.

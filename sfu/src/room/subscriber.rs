@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use seodang_model::protocol::{SlotInfo, ViewSlot};
 use seodang_model::{MediaKind, ParticipantId, Publication};
+use seodang_rtp::ReportBlocks;
 
 use super::Negotiated;
-use super::line::LineId;
+use super::downlink::{Downlink, Losses, Rate};
+use super::line::{LayerId, LineId};
 use super::loudness::{Voice, choose_voices};
 use super::nack::{ResendBudget, Resends};
 use super::slot::Slot;
@@ -19,12 +21,18 @@ pub(super) struct Subscriber {
     /// For each slot.
     pub(super) resends: Vec<Resends>,
     pub(super) budget: ResendBudget,
+    /// Everything that is sent.
+    pub(super) sent: Rate,
+    pub(super) downlink: Downlink,
+    losses: Losses,
     pub(super) generation: u32,
     view: Vec<ViewSlot>,
     /// What the participant was told last.
-    told: Option<(u32, Vec<Option<Publication>>)>,
+    told: Option<(u32, Vec<(Option<Publication>, bool)>)>,
 }
 
+/// What a voice takes with its headers.
+const SOUND_BPS: u64 = 45_000;
 /// More wishes than a connection has lines make no sense.
 const MAX_VIEW_SLOTS: usize = 32;
 
@@ -36,6 +44,9 @@ impl Subscriber {
             slots: Vec::new(),
             resends: Vec::new(),
             budget: ResendBudget::new(now),
+            sent: Rate::default(),
+            downlink: Downlink::default(),
+            losses: Losses::default(),
             generation: 0,
             view: Vec::new(),
             told: None,
@@ -47,6 +58,7 @@ impl Subscriber {
         self.slots = media.slots.iter().cloned().map(Slot::new).collect();
         self.resends.resize_with(self.slots.len(), Resends::default);
         self.budget = ResendBudget::new(now);
+        (self.sent, self.downlink, self.losses) = Default::default();
     }
 
     pub(super) fn disconnect(&mut self) {
@@ -62,14 +74,43 @@ impl Subscriber {
         self.view = view.iter().take(MAX_VIEW_SLOTS).cloned().collect();
     }
 
-    /// The publication that a video slot shall show; only pictures count.
-    pub(super) fn wanted(&self, mid: &str) -> Option<Publication> {
-        let wish = self.view.iter().find(|wish| wish.mid == mid)?;
-        let publication = Publication {
-            participant: wish.participant,
-            source: wish.source,
-        };
-        (wish.source.kind() == MediaKind::Video).then_some(publication)
+    /// What a video slot shall show, and how large; only pictures count.
+    pub(super) fn wanted(&self, mid: &str) -> Option<&ViewSlot> {
+        let mut wishes = self.view.iter();
+        wishes.find(|wish| wish.mid == mid && wish.source.kind() == MediaKind::Video)
+    }
+
+    /// Takes what the participant says of its slots' packets; whether that changes what its line is believed to carry.
+    pub(super) fn handle_reports(&mut self, now: Instant, reports: ReportBlocks<'_>) -> bool {
+        let own = |ssrc| self.slots.iter().any(|slot| slot.media.ssrc == ssrc);
+        for report in reports.iter().filter(|report| own(report.ssrc)) {
+            self.losses.add(&report);
+        }
+        let before = self.downlink.limit_bps();
+        if let Some((loss, sent_bps)) = self.losses.take(now).zip(self.sent.bps()) {
+            self.downlink.handle_loss(now, loss, sent_bps);
+        }
+        self.downlink.limit_bps() != before
+    }
+
+    /// Takes the participant's own estimate; answers as [`Self::handle_reports`].
+    pub(super) fn handle_estimate(&mut self, now: Instant, bitrate_bps: u64) -> bool {
+        let before = self.downlink.limit_bps();
+        if let Some(sent_bps) = self.sent.bps() {
+            self.downlink.handle_estimate(now, bitrate_bps, sent_bps);
+        }
+        self.downlink.limit_bps() != before
+    }
+
+    /// What is left of the line's limit when all sound is sent; `None`: there is no limit.
+    pub(super) fn left_for_pictures_bps(&self) -> Option<u64> {
+        let sounds = self
+            .slots
+            .iter()
+            .filter(|slot| slot.media.kind == MediaKind::Audio);
+        let heard = sounds.filter(|slot| slot.target().is_some()).count() as u64;
+        let limit_bps = self.downlink.limit_bps()?;
+        Some(limit_bps.saturating_sub(heard * SOUND_BPS))
     }
 
     /// Chooses what the audio slots carry: voices, and in the last one a screen's sound. With a single audio slot there
@@ -82,15 +123,17 @@ impl Subscriber {
             Some((last, rest)) if !rest.is_empty() => (rest, Some(*last)),
             _ => (&places[..], None),
         };
-        let mut chosen: Vec<_> = places.iter().map(|place| self.slots[*place].target()).collect();
+        let carried = |slot: &Slot| slot.target().map(|layer| layer.line);
+        let mut chosen: Vec<_> = places.iter().map(|place| carried(&self.slots[*place])).collect();
         choose_voices(&mut chosen, voices);
         for (place, line) in places.iter().zip(chosen) {
-            self.slots[*place].aim(line, |_| false);
+            self.slots[*place].aim(line.map(LayerId::only), |_| false);
         }
         if let Some(last) = last {
             let slot = &mut self.slots[last];
-            let stays = slot.target().filter(|line| screens.contains(line));
-            slot.aim(stays.or(screens.first().copied()), |_| false);
+            let stays = carried(slot).filter(|line| screens.contains(line));
+            let line = stays.or(screens.first().copied());
+            slot.aim(line.map(LayerId::only), |_| false);
         }
     }
 
@@ -112,7 +155,7 @@ impl Subscriber {
         let shown: Vec<_> = self
             .slots
             .iter()
-            .map(|slot| slot.shown().and_then(&publication))
+            .map(|slot| (slot.shown().and_then(&publication), slot.paused().is_some()))
             .collect();
         let told = Some((self.generation, shown));
         if !self.ready || told == self.told {
@@ -131,6 +174,7 @@ impl Subscriber {
                     mid: slot.media.mid.clone(),
                     participant: shown.map(|publication| publication.participant),
                     source: shown.map(|publication| publication.source),
+                    paused: slot.paused().is_some(),
                 }
             })
             .collect()

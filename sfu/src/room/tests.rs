@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use seodang_model::protocol::{MediaState, SlotInfo, ViewSlot};
 use seodang_model::{MediaKind, ParticipantId, Publication, Rights, Source};
-use seodang_rtp::{Rtcp, RtcpWriter, RtpHeader, RtpView, read_rtcp};
+use seodang_rtp::{FrameSize, Rtcp, RtcpWriter, RtpHeader, RtpView, read_rtcp};
 
 use super::*;
 use crate::SfuEvent;
@@ -210,6 +210,10 @@ impl Class {
     pub(super) fn empty() -> Self {
         let room = Room::new(RoomConfig {
             publisher_bitrate_bps: 2_000_000,
+            recording_size: FrameSize {
+                width: 640,
+                height: 480,
+            },
         });
         Self {
             room,

@@ -233,6 +233,13 @@ pub enum ServerMessage {
         /// All slots of the connection, video and audio.
         slots: Vec<SlotInfo>,
     },
+    /// Which encodings of a source to send; only of one that was offered with several.
+    Layers {
+        /// The source.
+        source: Source,
+        /// The encodings to send, by name; the others are to be switched off.
+        rids: Vec<String>,
+    },
     /// One line of chat, to everyone including its author.
     Chat(ChatLine),
     /// The lesson's lines so far (a host: the room's), oldest first; several messages when there are many.
@@ -385,6 +392,9 @@ pub struct SlotInfo {
     pub participant: Option<ParticipantId>,
     /// Which of theirs; `null` when nothing does.
     pub source: Option<Source>,
+    /// Nothing of it is sent for now, because the way to the participant does not carry it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// One line of chat.

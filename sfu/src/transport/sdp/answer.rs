@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use seodang_model::MediaKind;
 
-use super::offer::{LineUse, ReadOffer};
+use super::offer::{AUDIO_LEVEL, LineUse, MID, RID, RRID, ReadOffer};
 use crate::transport::dtls::Fingerprint;
 use crate::transport::ice::Credentials;
 
@@ -97,19 +97,30 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
         }
         match line.used {
             LineUse::Source(_) => {
-                if let Some(id) = line.extensions.mid {
-                    write(format_args!("a=extmap:{id} urn:ietf:params:rtp-hdrext:sdes:mid"));
-                }
-                if let Some(id) = line
-                    .extensions
-                    .audio_level
-                    .filter(|_| line.kind == MediaKind::Audio)
-                {
-                    write(format_args!(
-                        "a=extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-                    ));
+                let ids = line.extensions;
+                // Without several encodings their names are of no use, and cost bytes in every packet.
+                let layered = !line.rids.is_empty();
+                let extensions = [
+                    (ids.mid, MID),
+                    (ids.rid.filter(|_| layered), RID),
+                    (ids.rrid.filter(|_| layered && codec.rtx.is_some()), RRID),
+                    (
+                        ids.audio_level.filter(|_| line.kind == MediaKind::Audio),
+                        AUDIO_LEVEL,
+                    ),
+                ];
+                for (id, uri) in extensions {
+                    if let Some(id) = id {
+                        write(format_args!("a=extmap:{id} {uri}"));
+                    }
                 }
                 write(format_args!("a=recvonly"));
+                for rid in &line.rids {
+                    write(format_args!("a=rid:{rid} recv"));
+                }
+                if layered {
+                    write(format_args!("a=simulcast:recv {}", line.rids.join(";")));
+                }
             }
             LineUse::Slot(place) => {
                 let SlotSsrcs { media, rtx } = with.slot_ssrcs.get(place).copied().unwrap_or_default();

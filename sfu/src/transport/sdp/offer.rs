@@ -9,7 +9,7 @@ use seodang_model::protocol::Offer;
 use seodang_model::{MediaKind, Source};
 
 use crate::OfferError;
-use crate::room::{ExtensionIds, NegotiatedRtx, NegotiatedSource};
+use crate::room::{ExtensionIds, MOST_LAYERS, NegotiatedRtx, NegotiatedSource};
 use crate::transport::dtls::Fingerprint;
 
 /// Media lines of an offer; a page has 19, a participant of a load test that watches thirty a few more than 40.
@@ -19,10 +19,10 @@ const MOST_BYTES: usize = 64 * 1024;
 /// SSRCs a line may announce: the stream, its repair, and spares.
 const MOST_SSRCS: usize = 4;
 
-const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
-const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
-const RRID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
-const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+pub(super) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+pub(super) const RRID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
+pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
 /// What an offer asks for, as far as it is answered with yes.
 #[derive(Debug)]
@@ -240,6 +240,9 @@ fn read_line(
         rids: Vec::new(),
         used,
     };
+    if matches!(used, LineUse::Source(_)) && line.extensions.mid.is_some() && line.extensions.rid.is_some() {
+        line.rids = encodings(description);
+    }
     let repairs = match used {
         LineUse::Source(_) => line.can_bind_repair(),
         LineUse::Slot(_) => true,
@@ -261,6 +264,38 @@ impl Line {
         }
         self.extensions.mid.is_some() && (self.rids.is_empty() || self.extensions.rrid.is_some())
     }
+}
+
+/// The encodings of a line that sends several (RFC 8853), as far as they are taken; empty for a line that sends one.
+fn encodings(description: &MediaDescription) -> Vec<String> {
+    let named: Vec<&str> = values(description, "rid")
+        .filter_map(|text| {
+            let mut words = text.split_whitespace();
+            // RFC 8851 section 10: letters, digits, - and _; it goes into the answer as it is.
+            let name = words.next().filter(|name| name.len() <= 16)?;
+            let plain = name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+            (plain && words.next() == Some("send")).then_some(name)
+        })
+        .collect();
+    let Some(simulcast) = value(description, "simulcast") else {
+        return Vec::new();
+    };
+    let mut words = simulcast
+        .split_whitespace()
+        .skip_while(|word| *word != "send")
+        .skip(1);
+    let mut rids: Vec<String> = Vec::new();
+    for alternatives in words.next().unwrap_or_default().split(';') {
+        // Of alternatives the first counts; `~` says that it is not being sent at the moment.
+        let first = alternatives.split(',').next().unwrap_or_default();
+        let rid = first.strip_prefix('~').unwrap_or(first);
+        if named.contains(&rid) && rids.iter().all(|other| other != rid) && rids.len() < MOST_LAYERS {
+            rids.push(rid.to_owned());
+        }
+    }
+    if rids.len() < 2 { Vec::new() } else { rids }
 }
 
 fn find_codec(description: &MediaDescription, kind: MediaKind) -> Option<Codec> {

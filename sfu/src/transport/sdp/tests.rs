@@ -100,13 +100,50 @@ fn repair_that_could_not_be_told_apart_is_answered_with_no() {
 }
 
 #[test]
-fn simulcast_is_answered_with_one_encoding() {
+fn three_encodings_of_a_source_are_taken_by_name() {
     for sdp in SIMULCAST {
-        let sources = BTreeMap::from([("0".to_owned(), Source::Camera)]);
-        let read = read_offer(&offer(sdp, sources, &[])).expect("a good offer");
+        let read = read_offer(&camera(sdp)).expect("a good offer");
+        let media = read.lines[0].negotiated_source(Source::Camera).expect("VP8");
+        assert_eq!(media.rids, ["q", "h", "f"]);
         let answer = answer(&read);
-        assert!(!answer.contains("a=rid") && !answer.contains("a=simulcast"));
         assert_eq!(count(&answer, "a=recvonly"), 1);
+        for line in [
+            "a=rid:q recv\r\na=rid:h recv\r\na=rid:f recv\r\n",
+            "a=simulcast:recv q;h;f\r\n",
+            "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n",
+            "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n",
+        ] {
+            assert!(answer.contains(line), "{line} in {answer}");
+        }
+    }
+    let page = answer(&read_offer(&class_page(CLASS_PAGES[0])).expect("a good offer"));
+    assert!(
+        !page.contains("stream-id") && !page.contains("a=simulcast"),
+        "one encoding needs no name"
+    );
+}
+
+#[test]
+fn encodings_that_are_not_described_or_too_many_are_left_out() {
+    let with = |rids: &[&str], simulcast: &str| {
+        let start = SIMULCAST[0].find("a=rid:q").expect("encodings");
+        let rids: String = rids.iter().map(|rid| format!("a=rid:{rid}\r\n")).collect();
+        let sdp = format!("{}{rids}a=simulcast:{simulcast}\r\n", &SIMULCAST[0][..start]);
+        let read = read_offer(&camera(&sdp)).expect("a good offer");
+        read.lines[0].rids.clone()
+    };
+    assert_eq!(with(&["1 send", "2 send"], "recv 9 send 1,5;~2"), ["1", "2"]);
+    assert_eq!(
+        with(&["1 send", "2 send", "3 send", "4 send"], "send 1;2;3;4").len(),
+        3
+    );
+    for (rids, simulcast) in [
+        (&["1 send", "2 recv"][..], "send 1;2"),
+        (&["1 send", "2 send"], "recv 1;2"),
+        (&["1 send", "a\u{e4} send"], "send 1;a\u{e4}"),
+        (&["1 send"], "send 1;1;1"),
+    ] {
+        assert_eq!(with(rids, simulcast), [""; 0], "{rids:?} {simulcast}");
     }
 }
 
@@ -212,6 +249,10 @@ proptest! {
     fn arbitrary_text_never_panics(sdp in "(v=0\r\n|o=- 1 1 IN IP4 0\r\n|s=-\r\n|t=0 0\r\n|m=|a=|[a-z0-9:= /\r\n]){0,60}") {
         let _ = read_offer(&class_page(&sdp));
     }
+}
+
+fn camera(sdp: &str) -> Offer {
+    offer(sdp, BTreeMap::from([("0".to_owned(), Source::Camera)]), &[])
 }
 
 fn offer(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offer {
