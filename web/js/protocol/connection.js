@@ -12,14 +12,13 @@ export const SCREEN_SLOTS = 2;
 const AUDIO_SLOTS = 6;
 
 /**
- * The camera three times, for tiles of every size, from the smallest to the largest. The server says by `layers` which of
- * them anybody needs.
+ * The camera for small tiles and for large ones, from the smallest to the largest. The server says by `layers` which of them
+ * anybody needs. Two, because Chromium sends no more of a picture below 960x540, and would leave out the largest.
  *
  * @type {RTCRtpEncodingParameters[]}
  */
 const CAMERA_LAYERS = [
-  { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 120_000 },
-  { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 400_000 },
+  { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 300_000 },
   { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 1_200_000 },
 ];
 
