@@ -105,9 +105,10 @@ impl Room {
         let received = line.receive(now, layer, &view, binding.repairs.is_some(), &mut self.epochs)?;
         self.counters.packets_repaired += u64::from(binding.repairs.is_some());
         self.counters.keyframes += u64::from(received.keyframe);
-        self.changed |= received.begun || received.resized;
-        if received.begun {
-            // A layer that begins is for whom a larger one has not begun: they are found before its key frame is over.
+        let layered = line.layers.len() > 1;
+        self.changed |= received.begun || layered && (received.resumed || received.resized);
+        if layered && received.resumed {
+            // Who shall get the layer is found before the key frame it comes with is over.
             self.aim(now);
         }
         let id = LineId { seat, line: which };

@@ -32,7 +32,7 @@ impl LayerSet {
 }
 
 /// The lowest layer that fills a tile of `asked` pixels (width, height; 0 where the size is not known, which asks for the
-/// best). A picture may be shown a third larger than it is. `sizes` has one entry for each layer: its size as far as it
+/// best). A picture may be shown half again as large as it is. `sizes` has one entry for each layer: its size as far as it
 /// was ever seen.
 pub(super) fn suited(sizes: &[Option<FrameSize>], asked: (u16, u16)) -> usize {
     let top = sizes.len().saturating_sub(1);
@@ -41,9 +41,9 @@ pub(super) fn suited(sizes: &[Option<FrameSize>], asked: (u16, u16)) -> usize {
     }
     let fills = |layer: &usize| {
         estimate(sizes, *layer).is_some_and(|size| {
-            // The picture is fitted into the tile, so the tighter side counts.
+            // Tiles are filled to the edge, so the side that is magnified more counts.
             let of = |asked: u16, has: u16| f32::from(asked) / f32::from(has.max(1));
-            of(asked.0, size.width).min(of(asked.1, size.height)) <= MOST_MAGNIFIED
+            of(asked.0, size.width).max(of(asked.1, size.height)) <= MOST_MAGNIFIED
         })
     };
     (0..top).find(fills).unwrap_or(top)
@@ -81,7 +81,7 @@ fn estimate(sizes: &[Option<FrameSize>], layer: usize) -> Option<FrameSize> {
 }
 
 /// A picture that is shown larger than this looks soft.
-const MOST_MAGNIFIED: f32 = 4.0 / 3.0;
+const MOST_MAGNIFIED: f32 = 1.5;
 
 /// Which layers a sender is told to send: on at once, off after a while, so that paging back and forth costs nothing.
 #[derive(Debug)]
@@ -157,10 +157,11 @@ mod tests {
             ((240, 240), 1),
             ((320, 240), 1),
             ((424, 320), 1),
-            ((448, 336), 2),
+            ((464, 272), 1),
+            ((496, 368), 2),
             ((1280, 720), 2),
             ((0, 0), 2),
-            ((1280, 120), 0),
+            ((1280, 120), 2),
         ] {
             assert_eq!(suited(&sizes, asked), layer, "{asked:?}");
         }

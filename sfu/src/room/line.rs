@@ -108,6 +108,8 @@ pub(super) struct Received {
     pub(super) may_switch: bool,
     /// It is the first of its epoch.
     pub(super) begun: bool,
+    /// Its layer did not flow before it.
+    pub(super) resumed: bool,
     /// It is the first since the line was published.
     pub(super) flowing: bool,
     /// Pictures have another size from here on.
@@ -256,6 +258,7 @@ impl Line {
         } else {
             stream.reception.packet(now, index, header.timestamp);
         }
+        let resumed = now.saturating_duration_since(stream.last_at) >= LAYER_SILENCE;
         stream.last_at = now;
         if kind == MediaKind::Audio {
             let level = level_id.and_then(|id| packet.extensions.audio_level(id));
@@ -288,6 +291,7 @@ impl Line {
                 MediaKind::Audio => behind == 0 && !packet.payload.is_empty(),
             },
             begun,
+            resumed: begun || resumed,
             flowing,
             resized,
         })
