@@ -162,6 +162,14 @@ impl<'a> Extensions<'a> {
         (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
     }
 
+    /// The number of this packet among all of its transport (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    #[must_use]
+    pub fn transport_sequence_number(self, id: u8) -> Option<u16> {
+        self.get(id)?
+            .first_chunk()
+            .map(|number| u16::from_be_bytes(*number))
+    }
+
     /// The level of the sound in this packet (RFC 6464).
     #[must_use]
     pub fn audio_level(self, id: u8) -> Option<AudioLevel> {

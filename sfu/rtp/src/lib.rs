@@ -18,6 +18,7 @@
 //! assert_eq!(frames[0].at, Duration::ZERO);
 //! ```
 
+mod arrivals;
 mod assembler;
 mod clock;
 mod depayload;
@@ -29,6 +30,7 @@ mod rtcp;
 mod sequence;
 mod vp8;
 
+pub use arrivals::TransportArrivals;
 pub use assembler::{Codec, TrackAssembler};
 pub use clock::{LessonStart, ParticipantClock};
 pub use frame::{ClockSource, Frame, FrameSize};

@@ -91,6 +91,7 @@ impl Room {
         let view = RtpView::parse(packet).map_err(|_| Refusal::Malformed)?;
         let seat = *self.seats.get(&from).ok_or(Refusal::Unbound)?;
         let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
+        publisher.note_arrival(now, &view);
         let binding = publisher.bind(&view).ok_or(Refusal::Unbound)?;
         let which = binding.line;
         if !publisher.is_active(which) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use seodang_model::protocol::MediaState;
 use seodang_model::{ParticipantId, Rights, Source};
-use seodang_rtp::{ReportBlock, RtcpWriter, RtpView};
+use seodang_rtp::{ReportBlock, RtcpWriter, RtpView, TransportArrivals};
 
 use super::bindings::{Binding, Bindings};
 use super::layers::MOST_LAYERS;
@@ -23,7 +23,22 @@ pub(super) struct Publisher {
     pub(super) lines: [Line; 4],
     bindings: Bindings,
     next_report: Option<Instant>,
+    transport: Option<TransportFeedback>,
 }
+
+/// What a sender is told about all its packets together (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+#[derive(Default)]
+struct TransportFeedback {
+    /// Of the header extension.
+    id: u8,
+    arrivals: TransportArrivals,
+    /// Browsers take the feedback by the SSRC of one of their streams.
+    newest_ssrc: u32,
+    due: Option<Instant>,
+}
+
+/// Feedback about all packets goes out this long after the first of them, as browsers do it to one another.
+const FEEDBACK_PERIOD: Duration = Duration::from_millis(100);
 
 /// Reports and the estimate go out this often.
 pub(super) const REPORT_PERIOD: Duration = Duration::from_secs(1);
@@ -44,6 +59,7 @@ impl Publisher {
             lines: Source::ALL.map(Line::new),
             bindings: Bindings::default(),
             next_report: None,
+            transport: None,
         }
     }
 
@@ -62,6 +78,13 @@ impl Publisher {
                 self.lines[place].connect(negotiated.clone());
             }
         }
+        let mut ids = media.sources.iter().map(|source| source.extensions.transport_cc);
+        self.transport = ids.find_map(|id| {
+            Some(TransportFeedback {
+                id: id?,
+                ..Default::default()
+            })
+        });
     }
 
     pub(super) fn disconnect(&mut self) {
@@ -72,6 +95,7 @@ impl Publisher {
         self.ready = false;
         self.bindings.clear();
         self.next_report = None;
+        self.transport = None;
     }
 
     pub(super) fn ready(&mut self, now: Instant) {
@@ -86,6 +110,18 @@ impl Publisher {
     pub(super) fn bind(&mut self, packet: &RtpView<'_>) -> Option<Binding> {
         let lines = self.lines.iter().map(|line| line.media.as_ref());
         self.bindings.bind(packet, lines)
+    }
+
+    /// Notes the arrival of an authentic packet, whatever becomes of it.
+    pub(super) fn note_arrival(&mut self, now: Instant, packet: &RtpView<'_>) {
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
+        if let Some(number) = packet.extensions.transport_sequence_number(transport.id) {
+            transport.arrivals.packet(now, number);
+            transport.newest_ssrc = packet.header.ssrc;
+            transport.due.get_or_insert(now + FEEDBACK_PERIOD);
+        }
     }
 
     /// The line that an SSRC sends on.
@@ -142,6 +178,15 @@ impl Publisher {
             counters.nacks_sent += due.len() as u64;
             writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
         }
+        if let Some(transport) = &mut self.transport
+            && transport.due.is_some_and(|at| at <= now)
+        {
+            transport.due = None;
+            transport
+                .arrivals
+                .report(SERVER_SSRC, transport.newest_ssrc, writer);
+            counters.transport_feedbacks += 1;
+        }
         if !writer.is_empty() {
             out.rtcp(self.participant, writer.as_bytes());
         }
@@ -161,7 +206,8 @@ impl Publisher {
                 [missing, layer.wishes.deadline().filter(|_| asks)]
             })
         });
-        lines.chain([self.next_report]).flatten().min()
+        let feedback = self.transport.as_ref().and_then(|transport| transport.due);
+        lines.chain([self.next_report, feedback]).flatten().min()
     }
 
     /// Tells the driver when the state is another than before.

@@ -65,6 +65,8 @@ pub(crate) struct ExtensionIds {
     pub(crate) rrid: Option<u8>,
     /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` (RFC 6464).
     pub(crate) audio_level: Option<u8>,
+    /// The transport-wide sequence number, where feedback about it was negotiated too.
+    pub(crate) transport_cc: Option<u8>,
 }
 
 /// A line the participant receives on.

@@ -53,6 +53,8 @@ counters! {
     packets_repaired,
     /// Sequence numbers asked of publishers.
     nacks_sent,
+    /// Transport-wide feedback told to publishers.
+    transport_feedbacks,
     /// Key frames asked of publishers.
     keyframes_requested,
     /// Key frames that began.

@@ -126,6 +126,27 @@ impl RtcpWriter {
         self.end(start);
     }
 
+    /// A transport feedback packet whose body `write` appends; padded to whole words (RFC 3550 section 6.4.1).
+    pub(crate) fn feedback(
+        &mut self,
+        format: u8,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = self.begin(format, TRANSPORT_FEEDBACK);
+        self.word(sender_ssrc);
+        self.word(media_ssrc);
+        write(&mut self.bytes);
+        let padding = (4 - (self.bytes.len() - start) % 4) % 4;
+        if padding > 0 {
+            self.bytes[start] |= 0x20;
+            self.bytes.resize(self.bytes.len() + padding - 1, 0);
+            self.bytes.push(padding as u8);
+        }
+        self.end(start);
+    }
+
     fn begin(&mut self, count: u8, packet_type: u8) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0x80 | count, packet_type, 0, 0]);

@@ -155,3 +155,37 @@ fn a_subscriber_with_rtx_gets_a_missed_packet_under_its_second_ssrc() {
     );
     assert!(!given.iter().any(|given| given.again), "no nonce is used again");
 }
+
+#[test]
+fn arrivals_are_told_ten_times_a_second_also_of_packets_that_belong_nowhere() {
+    let mut class = Class::empty();
+    class.room.join(class.now, who(0), ALL, &mut class.out);
+    let mut media = negotiated(0, 0, 0);
+    for source in &mut media.sources {
+        source.extensions.transport_cc = Some(5);
+    }
+    class.room.connect(class.now, who(0), &media, &mut class.out);
+    class.room.ready(class.now, who(0), &mut class.out);
+    class.forget();
+    let told = |class: &Class| {
+        class.out.count(who(0), |packet| {
+            matches!(packet, Rtcp::Other { packet_type: 205 })
+        })
+    };
+    for number in 0..50u16 {
+        let mut bytes = picture(0, number, number == 0);
+        bytes[0] |= 0x10;
+        let [high, low] = number.to_be_bytes();
+        bytes.splice(12..12, [0xbe, 0xde, 0, 1, 0x51, high, low, 0]);
+        if number % 2 == 0 {
+            bytes[8..12].copy_from_slice(&77u32.to_be_bytes());
+        }
+        class.send(0, &bytes);
+        class.wait(20);
+    }
+    assert_eq!(told(&class), 10, "1 s of packets");
+    class.forget();
+    class.camera(0, 100, false);
+    class.wait(3000);
+    assert_eq!(told(&class), 0, "only what carries a number is told of");
+}

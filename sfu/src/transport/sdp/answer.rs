@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use seodang_model::MediaKind;
 
-use super::offer::{AUDIO_LEVEL, LineUse, MID, RID, RRID, ReadOffer};
+use super::offer::{AUDIO_LEVEL, LineUse, MID, RID, RRID, ReadOffer, TRANSPORT_CC};
 use crate::transport::dtls::Fingerprint;
 use crate::transport::ice::Credentials;
 
@@ -108,11 +108,15 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
                         ids.audio_level.filter(|_| line.kind == MediaKind::Audio),
                         AUDIO_LEVEL,
                     ),
+                    (ids.transport_cc, TRANSPORT_CC),
                 ];
                 for (id, uri) in extensions {
                     if let Some(id) = id {
                         write(format_args!("a=extmap:{id} {uri}"));
                     }
+                }
+                if ids.transport_cc.is_some() {
+                    write(format_args!("a=rtcp-fb:{pt} transport-cc"));
                 }
                 write(format_args!("a=recvonly"));
                 for rid in &line.rids {

@@ -23,6 +23,8 @@ pub(super) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub(super) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
 pub(super) const RRID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
 pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// What an offer asks for, as far as it is answered with yes.
 #[derive(Debug)]
@@ -234,6 +236,9 @@ fn read_line(
             rid: extension(description, RID),
             rrid: extension(description, RRID),
             audio_level: extension(description, AUDIO_LEVEL),
+            transport_cc: extension(description, TRANSPORT_CC).filter(|_| {
+                codec.is_some_and(|codec| has_feedback(description, codec.payload_type, "transport-cc"))
+            }),
         },
         ssrcs: announced(description, &pairs),
         pairs,
@@ -308,16 +313,21 @@ fn find_codec(description: &MediaDescription, kind: MediaKind) -> Option<Codec> 
         let number: u8 = number.parse().ok().filter(|number| *number < 128)?;
         name.trim().eq_ignore_ascii_case(wanted).then_some(number)
     })?;
-    let nack = values(description, "rtcp-fb").any(|text| {
-        let mut words = text.split_whitespace();
-        let of = words.next();
-        let this = of == Some("*") || of.and_then(|number| number.parse().ok()) == Some(payload_type);
-        this && words.next() == Some("nack") && words.next().is_none()
-    });
+    let nack = has_feedback(description, payload_type, "nack");
     Some(Codec {
         payload_type,
         nack,
         rtx: find_rtx(description, payload_type).filter(|_| nack && kind == MediaKind::Video),
+    })
+}
+
+/// Whether a kind of feedback without parameter is offered for a payload type (RFC 4585 section 4.2).
+fn has_feedback(description: &MediaDescription, payload_type: u8, kind: &str) -> bool {
+    values(description, "rtcp-fb").any(|text| {
+        let mut words = text.split_whitespace();
+        let of = words.next();
+        let this = of == Some("*") || of.and_then(|number| number.parse().ok()) == Some(payload_type);
+        this && words.next() == Some(kind) && words.next().is_none()
     })
 }
 

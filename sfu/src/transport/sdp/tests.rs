@@ -8,6 +8,7 @@ use rtc_sdp::description::session::SessionDescription;
 use seodang_model::protocol::Offer;
 use seodang_model::{MediaKind, Source};
 
+use super::offer::TRANSPORT_CC;
 use super::*;
 use crate::OfferError;
 use crate::transport::ice::Credentials;
@@ -43,8 +44,18 @@ fn the_class_page_gets_its_sources_and_slots() {
         );
         assert_eq!(count(&answer, "a=fmtp:"), 8 + video.count());
         assert_eq!(count(&answer, "a=ssrc-group:FID"), 9, "the slots of pictures");
+        let transport_wide = answer.lines().filter(|line| line.ends_with(TRANSPORT_CC)).count();
+        let wished = answer
+            .lines()
+            .filter(|line| line.ends_with(" transport-cc"))
+            .count();
+        assert_eq!(
+            (transport_wide, wished),
+            (4, 4),
+            "upstream, each where both are offered"
+        );
         assert!(answer.contains("a=candidate:") && answer.contains("a=end-of-candidates"));
-        for absent in ["video-orientation", "transport-wide", "abs-send-time", "trickle"] {
+        for absent in ["video-orientation", "abs-send-time", "trickle"] {
             assert!(!answer.contains(absent), "{absent}");
         }
         let opus = read.lines.iter().filter(|line| line.kind == MediaKind::Audio);
