@@ -49,6 +49,8 @@ pub(crate) struct Fill {
 #[derive(Debug)]
 struct Video {
     sending: bool,
+    /// See [`Fill::set_held`].
+    held: Option<Duration>,
     awaiting_keyframe: bool,
     /// Whether the decoder holds a picture of the participant that may be repeated.
     shows_picture: bool,
@@ -63,6 +65,8 @@ struct Video {
 #[derive(Debug)]
 struct Audio {
     sending: bool,
+    /// See [`Fill::set_held`].
+    held: Option<Duration>,
     /// When the source was switched off; sound captured before that may still arrive.
     stopped_at: Duration,
     last: Option<Duration>,
@@ -76,6 +80,7 @@ impl Fill {
         Self {
             video: Video {
                 sending: false,
+                held: None,
                 awaiting_keyframe: true,
                 shows_picture: false,
                 last: None,
@@ -89,6 +94,7 @@ impl Fill {
             },
             audio: Audio {
                 sending: false,
+                held: None,
                 stopped_at: Duration::ZERO,
                 last: None,
                 heard: Duration::ZERO,
@@ -169,8 +175,22 @@ impl Fill {
         if !self.begun || self.away {
             return;
         }
-        self.video.fill(edge, out);
-        self.audio.fill(edge, out);
+        let up_to = |held: Option<Duration>| held.map_or(edge, |since| edge.min(since.saturating_sub(LAG)));
+        self.video.fill(up_to(self.video.held), out);
+        self.audio.fill(up_to(self.audio.held), out);
+    }
+
+    /// Frames that arrived from `since` on are held back by whoever times them: their place is left to them.
+    pub(crate) fn set_held(&mut self, kind: MediaKind, since: Option<Duration>) {
+        match kind {
+            MediaKind::Video => self.video.held = since,
+            MediaKind::Audio => self.audio.held = since,
+        }
+    }
+
+    /// Whether frames are held back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.video.held.is_some() || self.audio.held.is_some()
     }
 
     /// Pictures were lost on the way: the next one that helps is a key frame.
@@ -374,6 +394,30 @@ mod tests {
                 .all(|pair| pair[1].at - pair[0].at == SILENCE_DURATION)
         );
         assert_eq!((silence.len(), &silence[0].data), (88, &SILENCE));
+    }
+
+    #[test]
+    fn sound_that_is_held_back_finds_its_place_unfilled() {
+        let (mut fill, mut out) = (sending(), Vec::new());
+        for at in (0..1_000).step_by(40) {
+            fill.write(MediaKind::Video, &picture(at, at == 0), &mut out);
+            fill.set_held(MediaKind::Audio, (at >= 400).then_some(ms(400)));
+            fill.tick(ms(at), &mut out);
+        }
+        fill.set_held(MediaKind::Audio, None);
+        // Its clock says that it was sent before it arrived.
+        for at in (300..1_000).step_by(20) {
+            assert_eq!(
+                fill.write(MediaKind::Audio, &sound(at), &mut out),
+                Verdict::Written
+            );
+        }
+        assert_eq!(of(&out, MediaKind::Audio).len(), 50);
+        fill.tick(ms(1_400), &mut out);
+        let last = of(&out, MediaKind::Audio)
+            .pop()
+            .expect("silence goes on behind it");
+        assert!(!last.real && last.at >= ms(1_100), "{last:?}");
     }
 
     #[test]

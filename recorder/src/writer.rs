@@ -147,6 +147,12 @@ impl RecordingWriter {
         self.pause_or_go_on(at);
     }
 
+    /// Frames of this kind that arrived from this lesson time on are held back until their time is known, `None` when
+    /// they were written. Nothing is filled in their place, nor is the file's beginning settled without them.
+    pub fn set_held(&mut self, kind: MediaKind, since: Option<Duration>) {
+        self.fill.set_held(kind, since);
+    }
+
     /// The participant left or lost its connection, or came back, at this lesson time. While it is away nothing is
     /// written.
     pub fn set_away(&mut self, away: bool, at: Duration) {
@@ -181,8 +187,11 @@ impl RecordingWriter {
             self.pending_since = None;
         } else {
             let since = *self.pending_since.get_or_insert(now);
-            let wait = if self.origin.is_some() { BATCH } else { START_HOLD };
-            if now.saturating_sub(since) >= wait {
+            let is_due = match self.origin {
+                Some(_) => now.saturating_sub(since) >= BATCH,
+                None => now.saturating_sub(since) >= START_HOLD && !self.fill.is_held(),
+            };
+            if is_due {
                 self.flush();
             }
         }

@@ -24,8 +24,9 @@ pub(crate) fn cli() -> Command {
         .subcommand(demo::with_flags(with_settings(Command::new("demo").about(
             "Serve a class of scripted participants with moving pictures and tones, and print its links",
         ))))
-        .subcommand(with_settings(Command::new("recover").about(
-            "Finish recordings that a crash left; not while a server uses the same data folder",
+        .subcommand(recover::with_needed_settings(with_settings(
+            Command::new("recover")
+                .about("Finish recordings that a crash left; not while a server uses the same data folder"),
         )))
         .subcommand(with_settings(Command::new("doctor").about(
             "Say what is missing or wrong for `serve` with the same settings, and how to mend it",
@@ -65,12 +66,17 @@ fn with_settings(command: Command) -> Command {
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help("Configuration file (TOML); seodang.sample.toml lists every key");
+    let defaults = Config::default();
     Config::SETTINGS
         .iter()
         .fold(command.arg(file), |command, setting| {
+            let help = match defaults.text(setting.name) {
+                Some(default) => format!("{} [default: {default}]", setting.help.trim()),
+                None => setting.help.trim().to_owned(),
+            };
             let flag = Arg::new(setting.name)
                 .long(setting.name.replace('_', "-"))
-                .help(setting.help.trim())
+                .help(help)
                 .action(ArgAction::Set);
             command.arg(if setting.is_switch {
                 flag.value_name("BOOL")
@@ -104,6 +110,21 @@ mod tests {
         assert_eq!(
             (config.data, config.lan, config.media_port),
             (PathBuf::from("/tmp/x"), true, 9_000)
+        );
+    }
+
+    #[test]
+    fn help_shows_what_a_key_is_by_default_and_recovery_only_what_it_needs() {
+        let help_of = |name: &str| {
+            let mut commands = cli();
+            let command = commands.find_subcommand_mut(name).expect("a command");
+            command.render_help().to_string()
+        };
+        assert!(help_of("serve").contains("[default: 127.0.0.1:8080]"));
+        let recover = help_of("recover");
+        assert!(
+            recover.contains("--data") && !recover.contains("--media-port"),
+            "{recover}"
         );
     }
 }

@@ -40,6 +40,15 @@ macro_rules! settings {
                 help: concat!($($doc),+),
                 is_switch: <$kind as FromText>::IS_SWITCH,
             },)*];
+
+            /// The value of a key as its flag would take it; `None` where there is none to show.
+            #[must_use]
+            pub fn text(&self, name: &str) -> Option<String> {
+                match name {
+                    $(stringify!($name) => self.$name.to_text(),)*
+                    _ => None,
+                }
+            }
         }
 
         /// One source of settings: what it does not name stays as it was.

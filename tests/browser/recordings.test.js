@@ -90,6 +90,13 @@ test("a teacher closes the room, then watches and downloads everybody who agreed
   assert.match(packets, /vp8,\d{2,}/);
   assert.match(packets, /opus,\d{3,}/);
 
+  // A browser's first sound and picture are in the file, too.
+  const files = await lessonFiles(room.number);
+  assert.equal(files.length, 2);
+  for (const file of files) {
+    assert.deepEqual([file.dropped_audio_packets, file.dropped_video_frames], [0, 0], file.name);
+  }
+
   // What was not agreed to is nowhere: not the name, in no file below the two folders.
   for (const folder of ["recordings", "captures"]) {
     for (const entry of await readdir(join(server.folder, "data", folder), { recursive: true, withFileTypes: true })) {
@@ -121,6 +128,16 @@ test("recordings that are not kept are seen by nobody", LIMIT, async () => {
   await teacher.page.goto(`${server.url}/recordings/${room.number}`);
   await teacher.part("no-recordings").waitFor();
 });
+
+/**
+ * @param {string} number of a room that had one lesson
+ * @returns {Promise<any[]>} what `lesson.json` says of each recording
+ */
+async function lessonFiles(number) {
+  const folder = join(server.folder, "data", "recordings", number);
+  const [lesson] = await readdir(folder);
+  return JSON.parse(await readFile(join(folder, lesson, "lesson.json"), "utf8")).files;
+}
 
 /**
  * @param {{number: string, hostToken?: string}} room

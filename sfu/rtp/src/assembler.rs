@@ -106,6 +106,12 @@ impl TrackAssembler {
         [self.reorder.deadline(), hold].into_iter().flatten().min()
     }
 
+    /// Arrival of the first frame that waits for a sender report; `None` when none does.
+    #[must_use]
+    pub fn holds_since(&self) -> Option<Instant> {
+        self.held.front().map(|first| first.arrival)
+    }
+
     /// Whether packets come in vain until the next key frame. Stays `true` until it is there: ask again, at most once
     /// a second.
     #[must_use]
@@ -253,12 +259,13 @@ mod tests {
         }
         assert_eq!(frames.len(), 0);
         assert_eq!(track.poll_timeout(), Some(start + ms(1000)));
+        assert_eq!(track.holds_since(), Some(start + ms(400)));
         // The clock was set by another track's report that travelled 0 ms; ours travels 400 ms.
         TrackAssembler::new(Codec::Vp8).report(&mut clock, ntp(100), 0, start + ms(100), |_| {});
         track.report(&mut clock, ntp(180), 9 * 960, start + ms(580), |frame| {
             frames.push(frame)
         });
-        assert_eq!(frames.len(), 10);
+        assert_eq!((frames.len(), track.holds_since()), (10, None));
         assert!(
             frames
                 .iter()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use seodang_fixtures::{JoinOptions, ScriptedParticipant};
-use seodang_model::protocol::Consents;
+use seodang_model::protocol::{ClosingReason, Consents};
 use seodang_model::{RoomKind, RoomTitle, Source, Token};
 use seodang_signal::hub::NewRoom;
 use seodang_signal::server::{self, Server};
@@ -20,6 +20,9 @@ use super::serve::{Signals, stopped};
 const MOST_PARTICIPANTS: u8 = 30;
 /// Longest name of a scripted participant is well below; the first one is the teacher.
 const NAMES: [&str; 6] = ["선생님", "민수", "서연", "Ana", "지훈", "Minh"];
+
+/// A demo without `--for` that nobody ends does so after this; a week is longer than anybody looks.
+const LONGEST_DEMO: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Flags beside those of `serve`.
 pub(crate) fn with_flags(command: Command) -> Command {
@@ -124,8 +127,16 @@ async fn play(
     let published = Instant::now();
     println!("{participants} scripted participants are in the class; join it in a browser.");
     let Some(time) = time else {
-        println!("Ctrl-C ends the demo.");
-        return std::future::pending().await;
+        println!("Ctrl-C ends the demo, and so does a host who closes the room.");
+        class[0]
+            .wait_for("the end of the class", LONGEST_DEMO, |seen| {
+                seen.closing.filter(|reason| {
+                    matches!(reason, ClosingReason::LessonEnded | ClosingReason::HostMissing)
+                })
+            })
+            .await?;
+        println!("The room was closed.");
+        return Ok(());
     };
     tokio::time::sleep_until(published + time).await;
     server

@@ -19,7 +19,8 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         println!("\nEverything that seodang needs is there.");
         Ok(ExitCode::SUCCESS)
     } else {
-        println!("\n{bad} things have to be mended before seodang works as it should.");
+        let things = if bad == 1 { "thing has" } else { "things have" };
+        println!("\n{bad} {things} to be mended before seodang works as it should.");
         Ok(ExitCode::FAILURE)
     }
 }

@@ -92,6 +92,9 @@ pub(super) trait FromText: Sized {
     const IS_SWITCH: bool = false;
 
     fn from_text(text: &str) -> Result<Self, &'static str>;
+
+    /// What [`Self::from_text`] takes; `None` where there is nothing to show.
+    fn to_text(&self) -> Option<String>;
 }
 
 impl FromText for bool {
@@ -104,6 +107,10 @@ impl FromText for bool {
             _ => Err("is neither true nor false"),
         }
     }
+
+    fn to_text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
 }
 
 impl FromText for LogFormat {
@@ -114,11 +121,22 @@ impl FromText for LogFormat {
             _ => Err("is neither text nor json"),
         }
     }
+
+    fn to_text(&self) -> Option<String> {
+        Some(match self {
+            Self::Text => "text".to_owned(),
+            Self::Json => "json".to_owned(),
+        })
+    }
 }
 
 impl FromText for String {
     fn from_text(text: &str) -> Result<Self, &'static str> {
         Ok(text.to_owned())
+    }
+
+    fn to_text(&self) -> Option<String> {
+        Some(self.clone())
     }
 }
 
@@ -130,6 +148,10 @@ impl FromText for PathBuf {
             Ok(Self::from(text))
         }
     }
+
+    fn to_text(&self) -> Option<String> {
+        Some(self.display().to_string())
+    }
 }
 
 impl FromText for Token {
@@ -140,6 +162,11 @@ impl FromText for Token {
             Ok(Self::presented(text))
         }
     }
+
+    fn to_text(&self) -> Option<String> {
+        // A secret.
+        None
+    }
 }
 
 impl FromText for SocketAddr {
@@ -147,11 +174,19 @@ impl FromText for SocketAddr {
         text.parse()
             .map_err(|_| "is no address with a port such as 127.0.0.1:8080")
     }
+
+    fn to_text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
 }
 
 impl FromText for IpAddr {
     fn from_text(text: &str) -> Result<Self, &'static str> {
         text.trim().parse().map_err(|_| "is no IP address")
+    }
+
+    fn to_text(&self) -> Option<String> {
+        Some(self.to_string())
     }
 }
 
@@ -162,11 +197,20 @@ impl FromText for Vec<IpAddr> {
             .map(IpAddr::from_text)
             .collect()
     }
+
+    fn to_text(&self) -> Option<String> {
+        let texts: Vec<String> = self.iter().map(IpAddr::to_string).collect();
+        (!texts.is_empty()).then(|| texts.join(","))
+    }
 }
 
 impl<T: FromText> FromText for Option<T> {
     fn from_text(text: &str) -> Result<Self, &'static str> {
         T::from_text(text).map(Some)
+    }
+
+    fn to_text(&self) -> Option<String> {
+        self.as_ref().and_then(T::to_text)
     }
 }
 
@@ -175,6 +219,10 @@ macro_rules! numbers {
         impl FromText for $kind {
             fn from_text(text: &str) -> Result<Self, &'static str> {
                 text.parse().map_err(|_| "is no number in range")
+            }
+
+            fn to_text(&self) -> Option<String> {
+                Some(self.to_string())
             }
         }
     )*};

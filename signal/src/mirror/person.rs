@@ -149,6 +149,9 @@ impl Person {
     /// Nothing of `source` is wanted any more; what was not yet whole is forgotten.
     pub(super) fn close_track(&mut self, source: Source) {
         self.tracks.remove(&source);
+        if let Some(writer) = self.writers.get_mut(&kind_of(source)) {
+            writer.set_held(source.kind(), None);
+        }
     }
 
     /// Takes the answers. A withdrawn one ends the part that was being written.
@@ -261,6 +264,13 @@ impl Person {
         }
         self.poll_tracks(seen, desk);
         let at = seen.saturating_duration_since(self.start.instant);
+        for (source, track) in &self.tracks {
+            if let Some(writer) = self.writers.get_mut(&kind_of(*source)) {
+                let since = track.assembler.holds_since();
+                let since = since.map(|since| since.saturating_duration_since(self.start.instant));
+                writer.set_held(source.kind(), since);
+            }
+        }
         for (kind, writer) in &mut self.writers {
             writer.tick(at);
             let video = match kind {
@@ -376,3 +386,6 @@ fn kind_of(source: Source) -> RecordingKind {
         Source::Screen | Source::ScreenAudio => RecordingKind::Screen,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,7 +197,7 @@ export const en = {
   end_keep: "Keep the recordings",
   end_keep_help: "They are finished and shown to you by name.",
   end_discard: "Do not keep them",
-  end_discard_help: "They are put aside for 24 hours and then erased.",
+  end_discard_help: "Recordings are put aside, and erased later. Captures stay.",
   ending_now: "Ending the lesson …",
 
   ended_title: "The lesson has ended",

@@ -198,7 +198,7 @@ export const ko = {
   end_keep: "녹화 남기기",
   end_keep_help: "정리가 끝나는 대로 이름별로 보여 드려요.",
   end_discard: "남기지 않기",
-  end_discard_help: "24시간 동안 따로 두었다가 지워요.",
+  end_discard_help: "녹화는 따로 두었다가 나중에 지워요. 캡처는 남아요.",
   ending_now: "수업을 마치는 중 …",
 
   ended_title: "수업이 끝났어요",
