@@ -138,6 +138,7 @@ impl Class {
                 .chain(&audio_slots)
                 .map(Mid::to_string)
                 .collect(),
+            lips: Default::default(),
         };
         let name = format!("load {}", self.everyone.len());
         let (signaling, answer) =

@@ -76,6 +76,8 @@ pub(crate) struct NegotiatedSlot {
     pub(crate) mid: String,
     /// Picture or sound.
     pub(crate) kind: MediaKind,
+    /// For sound: the mid of the slot for pictures whose participant is to be heard.
+    pub(crate) lips: Option<String>,
     /// The SSRC the answer announced; never used twice under one set of keys.
     pub(crate) ssrc: u32,
     /// The payload type the subscriber expects.

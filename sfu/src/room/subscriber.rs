@@ -114,7 +114,7 @@ impl Subscriber {
     }
 
     /// Chooses what the audio slots carry: voices, and in the last one a screen's sound. With a single audio slot there
-    /// is no place for the latter.
+    /// is no place for the latter. A slot that goes with a picture carries who is seen in it.
     pub(super) fn choose_sound(&mut self, voices: &[Voice], screens: &[LineId]) {
         let places: Vec<_> = (0..self.slots.len())
             .filter(|place| self.slots[*place].media.kind == MediaKind::Audio)
@@ -124,17 +124,37 @@ impl Subscriber {
             _ => (&places[..], None),
         };
         let carried = |slot: &Slot| slot.target().map(|layer| layer.line);
-        let mut chosen: Vec<_> = places.iter().map(|place| carried(&self.slots[*place])).collect();
-        choose_voices(&mut chosen, voices);
-        for (place, line) in places.iter().zip(chosen) {
+        let (mut free, mut others) = (Vec::new(), voices.to_vec());
+        for place in places {
+            let seen = self.seen_with(*place);
+            match others.iter().position(|voice| Some(voice.line.seat) == seen) {
+                Some(voice) => {
+                    let voice = others.remove(voice);
+                    self.slots[*place].aim(Some(LayerId::only(voice.line)), |_| false);
+                }
+                None => free.push(*place),
+            }
+        }
+        let mut chosen: Vec<_> = free.iter().map(|place| carried(&self.slots[*place])).collect();
+        choose_voices(&mut chosen, &others);
+        for (place, line) in free.iter().zip(chosen) {
             self.slots[*place].aim(line.map(LayerId::only), |_| false);
         }
         if let Some(last) = last {
+            let seen = self.seen_with(last);
             let slot = &mut self.slots[last];
+            let with = screens.iter().find(|line| Some(line.seat) == seen).copied();
             let stays = carried(slot).filter(|line| screens.contains(line));
-            let line = stays.or(screens.first().copied());
+            let line = with.or(stays).or(screens.first().copied());
             slot.aim(line.map(LayerId::only), |_| false);
         }
+    }
+
+    /// The seat of who is seen in the picture that an audio slot goes with.
+    fn seen_with(&self, place: usize) -> Option<usize> {
+        let picture = self.slots[place].media.lips.as_ref()?;
+        let slot = self.slots.iter().find(|slot| slot.media.mid == *picture)?;
+        Some(slot.shown()?.seat)
     }
 
     /// Whether more voices than slots compete, so that loudness decides.

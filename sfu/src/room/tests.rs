@@ -189,6 +189,7 @@ pub(super) fn negotiated(number: usize, video: usize, audio: usize) -> Negotiate
     });
     let slots = (0..video + audio).map(|slot| NegotiatedSlot {
         mid: format!("s{slot}"),
+        lips: None,
         kind: if slot < video {
             MediaKind::Video
         } else {

@@ -95,6 +95,7 @@ impl Peer {
             sdp: offer.to_sdp_string(),
             sources,
             slots,
+            lips: Default::default(),
         }
     }
 

@@ -153,6 +153,10 @@ pub struct Offer {
     pub sources: BTreeMap<String, Source>,
     /// The mids of the receiving media lines, in the order in which the server shall fill them.
     pub slots: Vec<String>,
+    /// Which slot for sound goes with which slot for pictures, by mid: who is seen in the one is heard in the other, and
+    /// both share an msid, so that lips and voice are played in time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lips: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for Offer {

@@ -93,6 +93,7 @@ fn slots_never_overtake_the_answer_that_makes_them() {
     let mut class = Class::new();
     let (one, socket) = class.join(Role::Student, 0);
     let offer = Offer {
+        lips: BTreeMap::new(),
         connection: 1,
         sdp: String::new(),
         sources: BTreeMap::new(),

@@ -116,6 +116,7 @@ export class Connection {
       sdp: this.peer.localDescription?.sdp ?? sdp,
       sources,
       slots: [...video, ...audio],
+      lips: { [this.slots.spotlight]: audio[0], [this.slots.screens[0]]: audio[AUDIO_SLOTS - 1] },
     };
   }
 

@@ -89,6 +89,7 @@
  * @property {string} sdp
  * @property {Record<string, Source>} sources
  * @property {string[]} slots
+ * @property {Record<string, string>} [lips] the slot for sound that goes with a slot for pictures
  */
 
 /**

@@ -129,7 +129,8 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
             LineUse::Slot(place) => {
                 let SlotSsrcs { media, rtx } = with.slot_ssrcs.get(place).copied().unwrap_or_default();
                 write(format_args!("a=sendonly"));
-                write(format_args!("a=msid:slot-{mid} track-{mid}", mid = line.mid));
+                let shared = line.lips.as_ref().unwrap_or(&line.mid);
+                write(format_args!("a=msid:slot-{shared} track-{mid}", mid = line.mid));
                 if codec.rtx.is_some() {
                     write(format_args!("a=ssrc-group:FID {media} {rtx}"));
                     write(format_args!("a=ssrc:{media} cname:seodang"));

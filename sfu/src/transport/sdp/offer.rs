@@ -50,6 +50,8 @@ pub(crate) struct Line {
     /// The encodings that are answered with yes.
     pub(crate) rids: Vec<String>,
     pub(crate) used: LineUse,
+    /// Of a slot for sound: the mid of the slot for pictures it goes with.
+    pub(crate) lips: Option<String>,
 }
 
 /// What a line is for.
@@ -141,12 +143,28 @@ pub(crate) fn read_offer(offer: &Offer) -> Result<ReadOffer, OfferError> {
             "sources or slots name a mid that is not in the session description",
         ));
     }
+    pair_lips(&offer.lips, &mut lines)?;
     Ok(ReadOffer {
         ufrag,
         fingerprint,
         lines,
         slots: offer.slots.len(),
     })
+}
+
+fn pair_lips(lips: &BTreeMap<String, String>, lines: &mut [Line]) -> Result<(), OfferError> {
+    let slot = |line: &Line, mid: &str, kind| {
+        line.mid == mid && line.kind == kind && matches!(line.used, LineUse::Slot(_))
+    };
+    for (picture, sound) in lips {
+        let pictured = lines.iter().any(|line| slot(line, picture, MediaKind::Video));
+        let sounding = lines.iter_mut().find(|line| slot(line, sound, MediaKind::Audio));
+        match sounding.filter(|line| pictured && line.lips.is_none()) {
+            Some(line) => line.lips = Some(picture.clone()),
+            None => return Err(whole("lips pair a slot for pictures with one slot for sound")),
+        }
+    }
+    Ok(())
 }
 
 fn named_uses(offer: &Offer) -> Result<BTreeMap<&str, LineUse>, OfferError> {
@@ -244,6 +262,7 @@ fn read_line(
         pairs,
         rids: Vec::new(),
         used,
+        lips: None,
     };
     if matches!(used, LineUse::Source(_)) && line.extensions.mid.is_some() && line.extensions.rid.is_some() {
         line.rids = encodings(description);

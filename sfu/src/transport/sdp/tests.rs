@@ -70,6 +70,33 @@ fn the_class_page_gets_its_sources_and_slots() {
 }
 
 #[test]
+fn a_picture_and_its_sound_share_an_msid() {
+    let mut page = class_page(CLASS_PAGES[0]);
+    page.lips = BTreeMap::from([("10".to_owned(), "13".to_owned())]);
+    let text = answer(&read_offer(&page).expect("a good offer"));
+    for msid in [
+        "a=msid:slot-10 track-10",
+        "a=msid:slot-10 track-13",
+        "a=msid:slot-11 track-11",
+    ] {
+        assert_eq!(count(&text, msid), 1, "{msid}");
+    }
+    for pairs in [
+        &[("10", "11")][..],
+        &[("13", "10")],
+        &[("10", "99")],
+        &[("0", "13")],
+        &[("9", "13"), ("10", "13")],
+    ] {
+        page.lips = pairs
+            .iter()
+            .map(|(picture, sound)| (picture.to_string(), sound.to_string()))
+            .collect();
+        assert!(read_offer(&page).is_err(), "{pairs:?}");
+    }
+}
+
+#[test]
 fn repair_streams_are_no_announced_sources() {
     let read = read_offer(&class_page(CLASS_PAGES[0])).expect("a good offer");
     let LineUse::Source(Source::Camera) = read.lines[0].used else {
@@ -272,6 +299,7 @@ fn offer(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offer 
         sdp: sdp.to_owned(),
         sources,
         slots: slots.iter().map(|mid| (*mid).to_owned()).collect(),
+        lips: BTreeMap::new(),
     }
 }
 
