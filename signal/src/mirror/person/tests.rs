@@ -38,6 +38,10 @@ fn recorded(report_after_ms: u64, sound_after_ms: u64) -> RecordingStatus {
         workers: 1,
         candidates: Vec::new(),
         publisher_bitrate_bps: 1_000_000,
+        recording_size: seodang_rtp::FrameSize {
+            width: 640,
+            height: 480,
+        },
     })
     .expect("an sfu");
     let root = folder.path().to_owned();
