@@ -28,8 +28,11 @@ pub(super) struct Subscriber {
     pub(super) generation: u32,
     view: Vec<ViewSlot>,
     /// What the participant was told last.
-    told: Option<(u32, Vec<(Option<Publication>, bool)>)>,
+    told: Option<(u32, Vec<Shown>)>,
 }
+
+/// What a slot carries, and whether it pauses.
+type Shown = (Option<Publication>, bool);
 
 /// What a voice takes with its headers.
 const SOUND_BPS: u64 = 45_000;

@@ -95,13 +95,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+type Newest = (u64, [u8; 2], u32);
+
 /// What every packet given out has to keep, under the keys of one connection.
 #[derive(Default)]
 struct Watch {
     connections: [u32; PEOPLE],
     seen: BTreeMap<(ParticipantId, u32, u32, u64), Vec<u8>>,
     /// Highest index, its sender and timestamp, of each connection and SSRC.
-    newest: BTreeMap<(ParticipantId, u32, u32), (u64, [u8; 2], u32)>,
+    newest: BTreeMap<(ParticipantId, u32, u32), Newest>,
     again: usize,
     repairs: usize,
     switches: usize,
