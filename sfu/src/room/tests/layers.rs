@@ -279,6 +279,23 @@ fn layers_that_nobody_needs_are_switched_off_after_a_while_and_on_at_once() {
 }
 
 #[test]
+fn a_layer_is_needed_until_the_one_after_it_has_come() {
+    let mut lesson = Lesson::watched(MIDDLE);
+    lesson.run(&ALL_LAYERS, 6);
+    assert_eq!(lesson.told(), Some(vec!["q".to_owned(), "h".to_owned()]));
+    lesson.look(LARGE);
+    lesson.run(&ALL_LAYERS, 6);
+    assert_eq!(
+        lesson.told(),
+        Some(vec!["q".to_owned(), "h".to_owned(), "f".to_owned()]),
+        "no key frame came"
+    );
+    lesson.key(&ALL_LAYERS);
+    lesson.run(&ALL_LAYERS, 6);
+    assert_eq!(lesson.told(), Some(vec!["q".to_owned(), "f".to_owned()]));
+}
+
+#[test]
 fn the_recording_layer_is_needed_while_there_is_a_mirror() {
     let mut lesson = Lesson::new();
     let _written = attach(&mut lesson.class, of(1, Camera));
