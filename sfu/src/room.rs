@@ -18,6 +18,7 @@ mod mirror;
 mod nack;
 mod publisher;
 mod reception;
+mod round_trip;
 mod seam;
 mod slot;
 mod stats;

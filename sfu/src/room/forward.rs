@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use seodang_model::{ParticipantId, Publication};
-use seodang_rtp::{NackList, NtpTime, Rtcp, RtcpWriter, RtpView, SenderInfo, read_rtcp};
+use seodang_model::{MediaKind, ParticipantId, Publication};
+use seodang_rtp::{NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpView, SenderInfo, read_rtcp};
 
 use super::line::{LayerId, LineId};
+use super::nack::Request;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
 use super::stats::Refusal;
-use super::subscriber::Subscriber;
 use super::{Output, Room};
 use crate::SfuEvent;
 
@@ -48,26 +48,16 @@ impl Room {
         for packet in read_rtcp(packet) {
             match packet {
                 Ok(Rtcp::SenderReport { ssrc, info, reports }) => {
-                    self.changed |= subscriber(&mut self.subscribers, seat, |one| {
-                        one.handle_reports(now, reports)
-                    });
+                    self.receiver_report(now, seat, reports);
                     self.sender_report(now, seat, ssrc, info, out);
                 }
+                Ok(Rtcp::ReceiverReport { reports, .. }) => self.receiver_report(now, seat, reports),
+                Ok(Rtcp::Remb { bitrate_bps }) => self.estimate(now, seat, bitrate_bps),
                 Ok(Rtcp::Pli { media_ssrc }) => self.wish_keyframe(seat, media_ssrc),
                 Ok(Rtcp::Fir { requests }) => {
                     requests.ssrcs().for_each(|ssrc| self.wish_keyframe(seat, ssrc))
                 }
                 Ok(Rtcp::Nack { media_ssrc, lost }) => self.send_again(now, seat, media_ssrc, lost, out),
-                Ok(Rtcp::ReceiverReport { reports, .. }) => {
-                    self.changed |= subscriber(&mut self.subscribers, seat, |one| {
-                        one.handle_reports(now, reports)
-                    });
-                }
-                Ok(Rtcp::Remb { bitrate_bps }) => {
-                    self.changed |= subscriber(&mut self.subscribers, seat, |one| {
-                        one.handle_estimate(now, bitrate_bps)
-                    });
-                }
                 // A source that says bye is silent, which is seen anyway.
                 Ok(Rtcp::Bye { .. } | Rtcp::Other { .. }) => {}
                 Err(_) => self.counters.rtcp_malformed += 1,
@@ -156,6 +146,7 @@ impl Room {
                     && let Some(info) = slot.sender_info(ntp, rtp)
                 {
                     send_report(&mut self.writer, to, slot.media.ssrc, info, out);
+                    subscriber.round_trip.report_sent(now, ntp);
                 }
             }
         }
@@ -169,6 +160,23 @@ impl Room {
             out.event(SfuEvent::Flowing { publication });
         }
         Ok(())
+    }
+
+    /// What a subscriber receives.
+    fn receiver_report(&mut self, now: Instant, seat: usize, reports: ReportBlocks<'_>) {
+        if let Some(subscriber) = self.subscribers[seat].as_mut() {
+            for block in reports.iter() {
+                subscriber.round_trip.answered(now, &block);
+            }
+            self.changed |= subscriber.handle_reports(now, reports);
+        }
+    }
+
+    /// What a subscriber believes that its line carries.
+    fn estimate(&mut self, now: Instant, seat: usize, bitrate_bps: u64) {
+        if let Some(subscriber) = self.subscribers[seat].as_mut() {
+            self.changed |= subscriber.handle_estimate(now, bitrate_bps);
+        }
     }
 
     /// A publisher's clock, for the mirror and, in the terms of each slot, for the subscribers.
@@ -215,6 +223,7 @@ impl Room {
                     info,
                     out,
                 );
+                subscriber.round_trip.report_sent(now, info.ntp);
             }
         }
     }
@@ -260,6 +269,8 @@ impl Room {
         if !slot.media.nack || !subscriber.ready {
             return;
         }
+        let round_trip = subscriber.round_trip.get();
+        let mut bad_line = false;
         for sequence_number in lost.iter().take(MAX_NACKED_PACKETS) {
             let Some((LayerId { line, layer }, epoch, index)) = slot.source_index(sequence_number) else {
                 continue;
@@ -277,36 +288,34 @@ impl Room {
             let Some(outgoing) = slot.again(index, stored) else {
                 continue;
             };
-            if !subscriber.resends[place].admit(now, outgoing.index) {
+            let request = subscriber.resends[place].request(now, outgoing.index, stored.at, round_trip);
+            if request == Request::TooSoon {
                 continue;
             }
-            if !subscriber.budget.admit(now, outgoing.len()) {
-                self.counters.resends_refused += 1;
-                continue;
-            }
+            bad_line |= request == Request::BadLine;
             let to = subscriber.participant;
-            subscriber.sent.add(now, outgoing.len());
-            if let Some(repair) = slot.repair(index, stored) {
-                out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
-            } else {
-                self.scratch.clear();
-                self.scratch.extend_from_slice(&outgoing.header);
-                self.scratch.extend_from_slice(outgoing.prefix());
-                self.scratch.extend_from_slice(outgoing.payload);
-                out.rtp_again(to, outgoing.index, &self.scratch);
+            for _ in 0..if request == Request::Admitted { 1 } else { 2 } {
+                if !subscriber.budget.admit(now, outgoing.len()) {
+                    self.counters.resends_refused += 1;
+                    break;
+                }
+                if let Some(repair) = slot.repair(index, stored) {
+                    out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
+                } else {
+                    self.scratch.clear();
+                    self.scratch.extend_from_slice(&outgoing.header);
+                    self.scratch.extend_from_slice(outgoing.prefix());
+                    self.scratch.extend_from_slice(outgoing.payload);
+                    out.rtp_again(to, outgoing.index, &self.scratch);
+                }
+                subscriber.sent.add(now, outgoing.len());
+                self.counters.packets_resent += 1;
             }
-            self.counters.packets_resent += 1;
+        }
+        if bad_line && slot.media.kind == MediaKind::Video {
+            self.wish_keyframe(seat, slot_ssrc);
         }
     }
-}
-
-/// Whether what `take` does to the subscriber changes anything.
-fn subscriber(
-    subscribers: &mut [Option<Subscriber>],
-    seat: usize,
-    take: impl FnOnce(&mut Subscriber) -> bool,
-) -> bool {
-    subscribers[seat].as_mut().is_some_and(take)
 }
 
 fn send_report(

@@ -1,5 +1,7 @@
 //! The last packets of one source, kept once for all subscribers that may miss them.
 
+use std::time::Instant;
+
 use seodang_model::MediaKind;
 use seodang_rtp::{RtpHeader, Vp8Descriptor};
 
@@ -7,6 +9,8 @@ use seodang_rtp::{RtpHeader, Vp8Descriptor};
 #[derive(Debug)]
 pub(super) struct Stored {
     index: u64,
+    /// When it came, and was forwarded.
+    pub(super) at: Instant,
     pub(super) header: RtpHeader,
     pub(super) vp8: Option<Vp8Descriptor>,
     pub(super) payload: Vec<u8>,
@@ -36,6 +40,7 @@ impl History {
     /// Keeps a packet. `false` when it is here already or older than the ring: it must not be forwarded.
     pub(super) fn insert(
         &mut self,
+        at: Instant,
         index: u64,
         header: RtpHeader,
         vp8: Option<Vp8Descriptor>,
@@ -54,6 +59,7 @@ impl History {
         memory.extend_from_slice(payload);
         self.ring[place] = Some(Stored {
             index,
+            at,
             header,
             vp8,
             payload: memory,
@@ -86,12 +92,13 @@ mod tests {
 
     #[test]
     fn duplicates_and_packets_older_than_the_ring_are_refused() {
+        let now = Instant::now();
         let mut history = History::new(MediaKind::Audio);
-        assert!(history.insert(1000, HEADER, None, b"a"));
-        assert!(!history.insert(1000, HEADER, None, b"b"));
-        assert!(history.insert(1128, HEADER, None, b"c"));
+        assert!(history.insert(now, 1000, HEADER, None, b"a"));
+        assert!(!history.insert(now, 1000, HEADER, None, b"b"));
+        assert!(history.insert(now, 1128, HEADER, None, b"c"));
         assert!(
-            !history.insert(1000, HEADER, None, b"a"),
+            !history.insert(now, 1000, HEADER, None, b"a"),
             "its place is taken by a later one"
         );
         assert!(history.get(1000).is_none());

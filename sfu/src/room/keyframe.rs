@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 /// Key frames are costly for everybody who watches: one request a second serves all.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A request without an answer may be lost: it is repeated after this, and so often.
+const REPEAT: Duration = Duration::from_millis(200);
+const REPEATS: u8 = 6;
 
 /// What was wished and when it was last asked for.
 #[derive(Debug, Default)]
@@ -12,6 +15,8 @@ pub(super) struct KeyframeWishes {
     /// A slot waits for this source: asked for again until a key frame comes.
     pub(super) waiting: bool,
     asked_at: Option<Instant>,
+    /// How often the unanswered request may still be repeated.
+    repeats: u8,
 }
 
 impl KeyframeWishes {
@@ -22,17 +27,19 @@ impl KeyframeWishes {
     /// A key frame begins: everybody is served.
     pub(super) fn arrived(&mut self) {
         self.wished = false;
+        self.repeats = 0;
     }
 
     /// Whether to ask now; notes it.
     pub(super) fn take(&mut self, now: Instant) -> bool {
-        let may = self
-            .asked_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= PAUSE);
-        if !(self.wished || self.waiting) || !may {
+        if self.deadline().is_some_and(|at| at > now) || !self.is_wanted() {
             return false;
         }
+        let left = self.repeats.checked_sub(1);
         self.force(now);
+        if let Some(left) = left {
+            self.repeats = left;
+        }
         true
     }
 
@@ -40,13 +47,17 @@ impl KeyframeWishes {
     pub(super) fn force(&mut self, now: Instant) {
         self.wished = false;
         self.asked_at = Some(now);
+        self.repeats = REPEATS;
     }
 
     /// When [`Self::take`] will say yes; `None` while nothing is wished.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.asked_at
-            .filter(|_| self.wished || self.waiting)
-            .map(|at| at + PAUSE)
+        let pause = if self.repeats > 0 { REPEAT } else { PAUSE };
+        self.asked_at.filter(|_| self.is_wanted()).map(|at| at + pause)
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.wished || self.waiting || self.repeats > 0
     }
 }
 
@@ -62,6 +73,7 @@ mod tests {
         wishes.wish();
         wishes.wish();
         assert!(wishes.take(start));
+        wishes.arrived();
         assert!(
             !wishes.take(start) && wishes.deadline().is_none(),
             "asked once for both"
@@ -73,14 +85,36 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_may_be_lost_is_repeated_until_a_key_frame_comes() {
+        let start = Instant::now();
+        let mut wishes = KeyframeWishes::default();
+        wishes.wish();
+        assert!(wishes.take(start));
+        assert!(!wishes.take(start + REPEAT / 2));
+        assert!(wishes.take(start + REPEAT));
+        wishes.arrived();
+        assert_eq!(wishes.deadline(), None);
+        wishes.wish();
+        let mut asked = Vec::new();
+        while let Some(at) = wishes.deadline() {
+            assert!(wishes.take(at));
+            asked.push(at - start);
+        }
+        assert_eq!(asked.len(), 1 + usize::from(REPEATS), "not without end");
+        assert_eq!(asked[0], REPEAT + PAUSE, "a new wish is not urgent");
+        assert_eq!(asked[1], REPEAT * 2 + PAUSE);
+    }
+
+    #[test]
     fn a_forced_request_counts_for_the_limit() {
         let start = Instant::now();
         let mut wishes = KeyframeWishes::default();
         wishes.force(start);
+        wishes.arrived();
         wishes.wish();
         assert!(!wishes.take(start + Duration::from_millis(500)));
         wishes.arrived();
-        assert!(!wishes.take(start + PAUSE), "the forced one served it");
+        assert!(!wishes.take(start + PAUSE), "somebody else's served it");
     }
 
     #[test]
@@ -91,8 +125,10 @@ mod tests {
             ..Default::default()
         };
         assert!(wishes.take(start));
+        wishes.arrived();
         assert_eq!(wishes.deadline(), Some(start + PAUSE));
         assert!(wishes.take(start + PAUSE));
+        wishes.arrived();
         wishes.waiting = false;
         assert_eq!(wishes.deadline(), None);
     }

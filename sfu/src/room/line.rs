@@ -247,7 +247,7 @@ impl Line {
         if index < stream.first {
             return Err(Refusal::Late);
         }
-        if !stream.history.insert(index, header, vp8, packet.payload) {
+        if !stream.history.insert(now, index, header, vp8, packet.payload) {
             return Err(Refusal::Duplicate);
         }
         if nack && !begun {

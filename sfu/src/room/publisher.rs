@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use seodang_model::protocol::MediaState;
-use seodang_model::{ParticipantId, Rights, Source};
+use seodang_model::{MediaKind, ParticipantId, Rights, Source};
 use seodang_rtp::{ReportBlock, RtcpWriter, RtpView, TransportArrivals};
 
 use super::bindings::{Binding, Bindings};
 use super::layers::MOST_LAYERS;
-use super::line::{Line, Stream};
+use super::line::{Layer, Line, Stream};
 use super::stats::Counters;
 use super::{Negotiated, Output};
 
@@ -173,11 +173,26 @@ impl Publisher {
         }
         writer.clear();
         let mut due = Vec::new();
-        for stream in streams(&mut self.lines) {
-            stream.missing.take_due(now, &mut due);
-            counters.nacks_sent += due.len() as u64;
-            writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
+        let mut urgent = false;
+        for line in &mut self.lines {
+            let kind = line.source.kind();
+            for Layer { stream, wishes, .. } in &mut line.layers {
+                let Some(stream) = stream else { continue };
+                urgent |= stream.missing.take_due(now, &mut due);
+                if stream.missing.take_hopeless() && kind == MediaKind::Video {
+                    wishes.wish();
+                }
+                counters.nacks_sent += due.len() as u64;
+                writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
+            }
         }
+        // On a line that loses much a request is lost as often as its answer; who gets both sends the packet once.
+        for _ in 0..1 + usize::from(urgent) {
+            if !writer.is_empty() {
+                out.rtcp(self.participant, writer.as_bytes());
+            }
+        }
+        writer.clear();
         if let Some(transport) = &mut self.transport
             && transport.due.is_some_and(|at| at <= now)
         {
@@ -186,8 +201,6 @@ impl Publisher {
                 .arrivals
                 .report(SERVER_SSRC, transport.newest_ssrc, writer);
             counters.transport_feedbacks += 1;
-        }
-        if !writer.is_empty() {
             out.rtcp(self.participant, writer.as_bytes());
         }
         self.ask_keyframes(now, writer, counters, out);

@@ -11,6 +11,7 @@ use super::downlink::{Downlink, Losses, Rate};
 use super::line::{LayerId, LineId};
 use super::loudness::{Voice, choose_voices};
 use super::nack::{ResendBudget, Resends};
+use super::round_trip::RoundTrip;
 use super::slot::Slot;
 
 /// A participant as one who receives.
@@ -25,6 +26,7 @@ pub(super) struct Subscriber {
     pub(super) sent: Rate,
     pub(super) downlink: Downlink,
     losses: Losses,
+    pub(super) round_trip: RoundTrip,
     pub(super) generation: u32,
     view: Vec<ViewSlot>,
     /// What the participant was told last.
@@ -50,6 +52,7 @@ impl Subscriber {
             sent: Rate::default(),
             downlink: Downlink::default(),
             losses: Losses::default(),
+            round_trip: RoundTrip::default(),
             generation: 0,
             view: Vec::new(),
             told: None,
@@ -62,6 +65,7 @@ impl Subscriber {
         self.resends.resize_with(self.slots.len(), Resends::default);
         self.budget = ResendBudget::new(now);
         (self.sent, self.downlink, self.losses) = Default::default();
+        self.round_trip = RoundTrip::default();
     }
 
     pub(super) fn disconnect(&mut self) {

@@ -3,6 +3,7 @@
 mod abuse;
 mod feedback;
 mod layers;
+mod loss;
 mod mirror;
 mod nonces;
 mod pictures;
