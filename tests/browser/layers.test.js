@@ -50,7 +50,9 @@ test("small tiles get the small encoding, the large one is switched off, and com
   const tile = teacher.page.locator(`[data-testid=tile][data-participant="${id}"]`);
   await tile.hover();
   await tile.locator("[data-testid=tile-pin]").click();
+  const pinned = Date.now();
   await sees(teacher, first, 640);
+  console.log(`the large encoding was switched on and seen after ${Date.now() - pinned} ms`);
   await sends(first, ["f", "h"]);
   await sends(teacher, ["h"]);
   const before = await teacher.slot("sees it", id, "camera", (slot) => slot.frame_width === 640);

@@ -141,10 +141,14 @@ impl Line {
         self.media = Some(media);
     }
 
-    /// Forgets everything that belonged to the earlier counts; the sink stays.
+    /// Forgets everything that belonged to the earlier counts; the sink stays, and the sizes: the camera is most likely
+    /// the same.
     pub(super) fn reset(&mut self) {
         for layer in &mut self.layers {
-            *layer = Layer::default();
+            *layer = Layer {
+                size: layer.size,
+                ..Layer::default()
+            };
         }
         self.loudness = Loudness::default();
         self.heard_at = None;

@@ -472,6 +472,22 @@ fn a_picture_that_pauses_is_needed_no_more() {
 }
 
 #[test]
+fn a_camera_that_is_switched_on_again_is_taken_for_the_same_one() {
+    let mut lesson = Lesson::watched(SMALL);
+    lesson.run(&ALL_LAYERS, 6);
+    lesson.forget();
+    lesson.class.unpublish(1, Camera);
+    lesson.class.publish(1, Camera);
+    assert_eq!(
+        lesson.told(),
+        None,
+        "no larger layer is asked for before its size is known again"
+    );
+    lesson.key(&[0]);
+    assert_eq!(lesson.given(), [0]);
+}
+
+#[test]
 fn who_leaves_or_stops_leaves_its_slots_clean() {
     let mut lesson = Lesson::watched(LARGE);
     lesson.class.unpublish(1, Camera);

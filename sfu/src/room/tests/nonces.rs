@@ -85,7 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..PEOPLE, 1u16..4, 0u8..128).prop_map(|(number, skip, below)| Step::Sound { number, skip, below }),
         3 => (0..PEOPLE, [0..PEOPLE, 0..PEOPLE], prop_oneof![Just(160u16), Just(320), Just(0)])
             .prop_map(|(number, shown, width)| Step::View { number, shown, width }),
-        6 => (0..PEOPLE, 0usize..4, 0u16..30).prop_map(|(number, slot, behind)| Step::Nack { number, slot, behind }),
+        24 => (0..PEOPLE, 0usize..3, 0u16..8).prop_map(|(number, slot, behind)| Step::Nack { number, slot, behind }),
         1 => (0..PEOPLE, source.clone()).prop_map(|(number, source)| Step::Publish { number, source }),
         1 => (0..PEOPLE, source).prop_map(|(number, source)| Step::Unpublish { number, source }),
         1 => (0..PEOPLE, 4000u32..60_000).prop_map(|(number, jump)| Step::Restart { number, jump }),
@@ -255,9 +255,8 @@ fn run(steps: &[Step]) -> Watch {
                 let ssrc = slot_ssrc(number, slot);
                 let newest = watch.newest.get(&(who(number), watch.connections[number], ssrc));
                 let sequence_number = newest.map_or(0, |(index, ..)| *index as u16).wrapping_sub(behind);
-                class.rtcp(number, |writer| {
-                    writer.nack(1, ssrc, [sequence_number].into_iter())
-                });
+                let lost = (0..4).map(|ahead| sequence_number.wrapping_add(ahead));
+                class.rtcp(number, |writer| writer.nack(1, ssrc, lost));
             }
             Step::Publish { number, source } => class.publish(number, source),
             Step::Unpublish { number, source } => class.unpublish(number, source),

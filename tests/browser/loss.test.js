@@ -1,0 +1,90 @@
+// Repair with a real browser: what its line loses comes again, picture and sound, both ways.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+
+import { Person, openBrowser, until } from "./person.js";
+import { LossyLine } from "./relay.js";
+import { Server } from "./server.js";
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {Server} */
+let server;
+/** @type {Person[]} */
+let people = [];
+/** @type {LossyLine | undefined} */
+let line;
+
+const LIMIT = { timeout: 120_000 };
+const LOSS = { up: 0.1, down: 0.1 };
+/** Sound comes in 50 packets a second: some twenty seconds of it. */
+const SOUND_PACKETS = 1_000;
+
+before(async () => {
+  server = await Server.start();
+  browser = await openBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+afterEach(async () => {
+  const trouble = people.flatMap((person) => person.trouble);
+  await Promise.all(people.map((person) => person.close()));
+  line?.close();
+  people = [];
+  assert.deepEqual(trouble, [], "a page threw");
+});
+
+/**
+ * The browser's own statistics of the lines that carry something.
+ *
+ * @param {Person} person
+ * @returns {Promise<Record<string, any>>} by direction and kind
+ */
+async function measured(person) {
+  const entries = await person.page.evaluate(async () =>
+    [...(await /** @type {any} */ (window).peer.getStats()).values()].filter((entry) => /^(in|out)bound-rtp$/.test(entry.type)),
+  );
+  const busy = entries.filter((entry) => (entry.packetsReceived ?? entry.packetsSent) > 100);
+  return Object.fromEntries(busy.map((entry) => [`${entry.type} ${entry.kind}`, entry]));
+}
+
+test("a browser on a line that loses a tenth gives and gets what is missing again, sound too", LIMIT, async () => {
+  const room = await server.createRoom("meeting");
+  const teacher = await Person.join(browser, server, room, "teacher");
+  const student = await Person.arrive(browser, server, { number: room.number }, "student");
+  people = [teacher, student];
+  line = await LossyLine.under(student, LOSS);
+  await student.setDevices(true);
+  await student.enter();
+  await student.seesAndHears(teacher);
+  await teacher.seesAndHears(student);
+  const far = await until(
+    "twenty seconds of sound both ways",
+    async () => {
+      const stats = await measured(student);
+      const ways = [stats["inbound-rtp audio"]?.packetsReceived, stats["outbound-rtp audio"]?.packetsSent];
+      return ways.every((packets) => packets > SOUND_PACKETS) && stats;
+    },
+    60_000,
+  );
+  const near = (await teacher.stats()).slots.filter((/** @type {any} */ slot) => slot.packets_received > 100);
+  assert.ok(line.lost.up > 100 && line.lost.down > 100, JSON.stringify(line.lost));
+
+  for (const kind of ["audio", "video"]) {
+    const sent = far[`outbound-rtp ${kind}`];
+    assert.ok(sent.retransmittedPacketsSent > sent.packetsSent * 0.05, `${kind} is sent again: ${JSON.stringify(sent)}`);
+    assert.ok(sent.retransmittedPacketsSent < sent.packetsSent * 0.25, `${kind} twice at most: ${JSON.stringify(sent)}`);
+    const arrived = near.find((/** @type {any} */ slot) => slot.kind === kind);
+    assert.ok(arrived.packets_lost < arrived.packets_received * 0.01, `${kind} arrives whole: ${JSON.stringify(arrived)}`);
+    assert.ok(far[`inbound-rtp ${kind}`].nackCount > 10, `${kind} is asked for: ${JSON.stringify(far[`inbound-rtp ${kind}`])}`);
+  }
+  const { "inbound-rtp video": picture, "inbound-rtp audio": sound } = far;
+  assert.ok(picture.retransmittedPacketsReceived > 10 && picture.rtxSsrc, "pictures come again by RTX");
+  assert.ok(picture.totalFreezesDuration < 1, JSON.stringify(picture));
+  assert.ok(sound.packetsLost < sound.packetsReceived * 0.03, `sound comes again: ${JSON.stringify(sound)}`);
+});
