@@ -36,8 +36,8 @@ struct Trial {
     limit_before_bps: Option<u64>,
 }
 
-/// Loss above the line's own by as much is congestion.
-const CONGESTED: f32 = 0.1;
+/// Loss above the line's own by as much is congestion; less is repaired.
+const CONGESTED: f32 = 0.15;
 /// A report later than this tells of what was sent since.
 const JUDGED_AFTER: Duration = Duration::from_secs(2);
 /// A share of the loss that stayed.
@@ -279,7 +279,10 @@ mod tests {
             0.0,
         );
         let over = probed.iter().filter(|sent| **sent > 600_000).count();
-        assert!((1..=12).contains(&over), "{over} seconds of loss in {probed:?}");
+        assert!(
+            (1..=20).contains(&over) && probed.iter().all(|sent| *sent < 800_000),
+            "{over} seconds of loss in {probed:?}"
+        );
         let rest = probed.iter().filter(|sent| **sent > 300_000).count();
         assert!(rest > 100, "{probed:?}");
     }
