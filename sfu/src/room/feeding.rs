@@ -28,7 +28,7 @@ const GUESSED_ONLY_BPS: u64 = 600_000;
 struct Wish {
     slot: usize,
     line: LineId,
-    /// Importance; the least comes first.
+    /// The most important has the least.
     rank: (bool, Reverse<u32>, usize),
     claim: Claim,
 }

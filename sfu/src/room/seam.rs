@@ -115,6 +115,6 @@ pub(crate) trait Output {
     /// A participant's media state changed; the driver knows the ICE state that goes with it.
     fn media(&mut self, participant: ParticipantId, state: MediaState);
 
-    /// Something to tell the outside: [`SfuEvent::Slots`] and [`SfuEvent::Flowing`].
+    /// Something to tell the outside: [`SfuEvent::Slots`], [`SfuEvent::Layers`] and [`SfuEvent::Flowing`].
     fn event(&mut self, event: SfuEvent);
 }
