@@ -1,6 +1,9 @@
 // Encodings of a camera in a real browser: each tile gets what fills it, and what nobody needs is not sent.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 
 import { Person, allSeeAndHearAll, openBrowser, until } from "./person.js";
@@ -64,7 +67,7 @@ test("small tiles get the small encoding, the large one is switched off, and com
   await sends(first, ["h"]);
 });
 
-test("who is recorded sends the large encoding, and a small one to be seen by", LIMIT, async () => {
+test("who is recorded sends the large encoding beside the small one, and the file is whole from the first picture on", LIMIT, async () => {
   const room = await server.createRoom("meeting");
   const teacher = await Person.arrive(browser, server, room, "teacher");
   people.push(teacher);
@@ -78,7 +81,41 @@ test("who is recorded sends the large encoding, and a small one to be seen by", 
   await sees(student, teacher, 320);
   await sends(student, ["h"]);
   await sends(teacher, ["f", "h"]);
+
+  await teacher.part("leave").click();
+  await teacher.part("end-lesson").click();
+  await teacher.part("end-keep").click();
+  const ready = teacher.page.locator('[data-testid="recording"][data-state="finished"]');
+  await until("a finished file", async () => (await ready.count()) === 1);
+  const frames = await recordedFrames(join(server.folder, "data", "recordings", room.number));
+  assert.ok(frames.length > 40, `${frames.length} pictures`);
+  assert.equal(frames.at(-1)?.width, 640, "the recording layer");
+  const sizes = frames.filter((frame, place) => frame.width !== frames[place - 1]?.width).map((frame) => frame.width);
+  assert.deepEqual(sizes, [...new Set(sizes)].sort((a, b) => a - b), "it only ever gets larger");
+  const pauses = frames.slice(1).map((frame, place) => frame.at - frames[place].at);
+  // Eight pictures a second; a change of the encoding may cost some.
+  assert.ok(Math.max(...pauses) < 0.7, `a pause of ${Math.max(...pauses)} s`);
+  console.log(`recorded ${frames.length} pictures, ${sizes.join(" then ")} wide, the longest pause ${Math.max(...pauses)} s`);
 });
+
+/**
+ * Decodes the one file below a folder.
+ *
+ * @param {string} folder
+ * @returns {Promise<{at: number, width: number}[]>}
+ */
+async function recordedFrames(folder) {
+  const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(".webm"));
+  assert.equal(names.length, 1, names.join());
+  const fields = ["-v", "error", "-select_streams", "v", "-show_entries", "frame=pts_time,width", "-of", "csv=p=0"];
+  const lines = execFileSync("ffprobe", [...fields, join(folder, names[0])], { stdio: ["ignore", "pipe", "inherit"] });
+  return lines
+    .toString()
+    .trim()
+    .split("\n")
+    .map((line) => line.split(",").map(Number))
+    .map(([at, width]) => ({ at, width }));
+}
 
 /**
  * @param {Person} watcher
