@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use seodang_rtp::FrameSize;
+
 /// Configuration of the SFU; read from the outside by the program, never from the environment here.
 #[derive(Clone, Debug)]
 pub struct SfuConfig {
@@ -17,4 +19,7 @@ pub struct SfuConfig {
     pub candidates: Vec<IpAddr>,
     /// Constant estimate sent to publishers as REMB, in bits per second for each connection.
     pub publisher_bitrate_bps: u64,
+    /// Of a camera that sends several encodings, mirrors get the highest one within this size; the lowest if all are
+    /// larger.
+    pub recording_size: FrameSize,
 }

@@ -24,6 +24,13 @@ pub enum SfuEvent {
         /// All slots of the connection.
         slots: Vec<SlotInfo>,
     },
+    /// The sender shall send these encodings of a publication and no others; only of one that has several.
+    Layers {
+        /// Which.
+        publication: Publication,
+        /// The encodings' names, as the offer has them.
+        rids: Vec<String>,
+    },
     /// The first packet of a publication arrived since it was published.
     Flowing {
         /// Which.

@@ -79,6 +79,7 @@ impl Sfu {
                 provider: Arc::clone(&provider),
                 room: RoomConfig {
                     publisher_bitrate_bps: config.publisher_bitrate_bps,
+                    recording_size: config.recording_size,
                 },
                 events: sender.clone(),
             })

@@ -4,13 +4,17 @@
 //! `forward`; what feeds which slot is decided in `feeding`, when something changes and never for a packet; `slot` keeps
 //! the one invariant that must not break, that no packet index goes out twice with different bytes.
 
+mod allot;
 mod bindings;
+mod downlink;
 mod feeding;
 mod forward;
 mod history;
 mod keyframe;
+mod layers;
 mod line;
 mod loudness;
+mod mirror;
 mod nack;
 mod publisher;
 mod reception;
@@ -21,6 +25,7 @@ mod stats;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,6 +34,7 @@ use seodang_model::protocol::{IceState, ViewSlot};
 use seodang_model::{ParticipantId, Publication, Rights};
 use seodang_rtp::RtcpWriter;
 
+pub(crate) use layers::MOST_LAYERS;
 pub(crate) use seam::{
     ExtensionIds, Negotiated, NegotiatedRtx, NegotiatedSlot, NegotiatedSource, Output, RoomConfig, SlotRtx,
 };
@@ -53,6 +59,8 @@ pub(crate) struct Room {
     changed: bool,
     /// When loudness is compared again; only while more speak than slots carry.
     contest_at: Option<Instant>,
+    /// When layers and limits are looked after; only while there are any.
+    review_at: Option<Instant>,
     counters: Counters,
     writer: RtcpWriter,
     /// A packet that is sent again.
@@ -73,6 +81,7 @@ impl Room {
             epochs: 0,
             changed: false,
             contest_at: None,
+            review_at: None,
             counters: Counters::default(),
             writer: RtcpWriter::default(),
             scratch: Vec::new(),
@@ -141,6 +150,10 @@ impl Room {
         {
             publisher.connect(media);
             publisher.tell_state(now, out);
+            for line in publisher.lines.iter().filter(|line| line.layers.len() > 1) {
+                // What an earlier connection was told says nothing about this one.
+                out.event(feeding::layers_event(participant, line));
+            }
             subscriber.connect(now, media);
         }
         self.resolve(now, out);
@@ -227,13 +240,14 @@ impl Room {
     pub(crate) fn attach(&mut self, publication: Publication, sink: Box<dyn TrackSink>) {
         if let Some(publisher) = self.publisher(publication.participant) {
             publisher.lines[place(publication.source)].attach(sink);
+            self.changed = true;
         }
     }
 
     /// Drops the publication's sink.
     pub(crate) fn detach(&mut self, publication: Publication) {
         if let Some(publisher) = self.publisher(publication.participant) {
-            publisher.lines[place(publication.source)].sink = None;
+            publisher.lines[place(publication.source)].mirror = None;
         }
     }
 
@@ -256,14 +270,19 @@ impl Room {
             return;
         }
         let line = &mut publisher.lines[which];
-        match line.media_ssrc() {
+        // Files ask for it: the layer they get.
+        let layer = line
+            .mirror
+            .as_ref()
+            .map_or(0, |mirror| mirror.feed().map_or(mirror.target, |feed| feed.0));
+        match line.media_ssrc(layer) {
             Some(ssrc) if for_tick => {
-                line.wishes.force(now);
+                line.layers[layer].wishes.force(now);
                 self.counters.keyframes_requested += 1;
                 send_pli(&mut self.writer, publisher.participant, ssrc, out);
             }
             _ => {
-                line.wishes.wish();
+                line.layers[layer].wishes.wish();
                 publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
             }
         }
@@ -284,7 +303,13 @@ impl Room {
             let bitrate_bps = self.config.publisher_bitrate_bps;
             publisher.handle_timeout(now, bitrate_bps, &mut self.writer, &mut self.counters, out);
         }
-        if self.contest_at.is_some_and(|at| at <= now) {
+        if self.review_at.is_some_and(|at| at <= now) {
+            for subscriber in self.subscribers.iter_mut().flatten() {
+                subscriber.downlink.handle_timeout(now);
+            }
+            self.changed = true;
+        }
+        if self.changed || self.contest_at.is_some_and(|at| at <= now) {
             self.resolve(now, out);
         }
     }
@@ -296,7 +321,7 @@ impl Room {
             .iter()
             .flatten()
             .filter_map(Publisher::poll_timeout);
-        publishers.chain(self.contest_at).min()
+        publishers.chain(self.contest_at).chain(self.review_at).min()
     }
 
     /// Whether nobody has a seat.
@@ -323,7 +348,7 @@ impl Room {
                             source: line.source,
                         },
                         packets: line.packets,
-                        mirrored: line.sink.is_some(),
+                        mirrored: line.mirror.is_some(),
                     })
                     .collect(),
                 slots: subscriber.slot_infos(|line| self.publication(line)),

@@ -463,6 +463,10 @@ fn start_on(
         workers,
         candidates: candidates.to_vec(),
         publisher_bitrate_bps: 2_000_000,
+        recording_size: seodang_rtp::FrameSize {
+            width: 640,
+            height: 480,
+        },
     };
     Sfu::start(config).expect("loopback can be bound")
 }

@@ -111,6 +111,11 @@ settings! {
     workers: u16 = 0;
     /// Bitrate each participant is told to send at most, in bits per second.
     media_bitrate_bps: u64 = 2_500_000;
+    /// Of each camera, recordings and captures take the largest picture up to this many pixels wide (high, if the
+    /// camera stands upright).
+    recording_width: u16 = 640;
+    /// And up to this many pixels high.
+    recording_height: u16 = 480;
     /// Most participants of a room at a time, 1 to 500.
     room_capacity: u32 = 40;
     /// Seconds for which the seat of somebody who vanished is kept.
@@ -259,6 +264,8 @@ impl Config {
         within("capture_period_s", u64::from(self.capture_period_s), 0, 3_600)?;
         within("capture_quality", u64::from(self.capture_quality), 1, 100)?;
         within("media_bitrate_bps", self.media_bitrate_bps, 100_000, 100_000_000)?;
+        within("recording_width", u64::from(self.recording_width), 16, 4_096)?;
+        within("recording_height", u64::from(self.recording_height), 16, 4_096)?;
         within("connections", u64::from(self.connections), 16, 1_000_000)?;
         within("header_timeout_ms", self.header_timeout_ms, 10, 600_000)?;
         within("write_stall_ms", self.write_stall_ms, 10, 600_000)?;

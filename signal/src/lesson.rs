@@ -16,7 +16,7 @@ use seodang_model::protocol::{
     ChatLine, ClosingReason, Consents, ErrorCode, IceServer, IceState, MediaState, Offer, RoomInfo,
     RoomSummary, ServerMessage, SlotInfo, UserInfo, ViewSlot,
 };
-use seodang_model::{DisplayName, ParticipantId, Publication, Rights, StorageName, Token};
+use seodang_model::{DisplayName, ParticipantId, Publication, Rights, Source, StorageName, Token};
 
 use crate::consent::TEXT_VERSION;
 use crate::mirror::{LessonInfo, MirrorCommand};
@@ -105,6 +105,8 @@ pub(crate) struct MediaNews {
     pub(crate) states: Option<(IceState, MediaState)>,
     /// What the slots carry.
     pub(crate) slots: Option<(u32, Vec<SlotInfo>)>,
+    /// The encodings to be sent of each source.
+    pub(crate) layers: BTreeMap<Source, Vec<String>>,
     /// The connection is gone.
     pub(crate) reoffer: Option<&'static str>,
     /// What is kept.
@@ -284,6 +286,9 @@ impl Lesson {
             ice_servers,
         };
         self.greet(participant, socket, room_info, &mut out);
+        // Its media may have gone on while nobody could be told.
+        let layers = self.seats[&participant].layers_messages();
+        out.extend(layers.map(|message| send(socket, message)));
         if was_held {
             self.announce(participant, &mut out);
         } else {

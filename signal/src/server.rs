@@ -36,6 +36,7 @@ use crate::tls::{Identity, TlsError, interface_addresses};
 use accept::{Answer, Front, Limits};
 use seodang_model::protocol::ErrorCode;
 use seodang_recorder::RecorderError;
+use seodang_rtp::FrameSize;
 use seodang_sfu::{Sfu, SfuConfig, SfuError};
 
 /// From the wish to stop until the process may end; files are finished within it.
@@ -348,6 +349,10 @@ fn media_config(config: &Config) -> SfuConfig {
         workers: config.media_workers(),
         candidates: config.media_addresses.clone(),
         publisher_bitrate_bps: config.media_bitrate_bps,
+        recording_size: FrameSize {
+            width: config.recording_width,
+            height: config.recording_height,
+        },
     }
 }
 

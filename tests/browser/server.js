@@ -50,7 +50,9 @@ export class Server {
       ...this.settings,
     };
     const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
-    const child = spawn(BINARY, ["serve", ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+    // The server refuses settings it does not know, and this one is the tests' own.
+    const { SEODANG_BIN: _, ...env } = process.env;
+    const child = spawn(BINARY, ["serve", ...flags], { stdio: ["ignore", "pipe", "pipe"], env });
     this.process = child;
     createInterface({ input: child.stderr }).on("line", (line) => {
       this.log.push(line);

@@ -1,6 +1,6 @@
 //! A server and the people in its rooms: what every scenario begins with.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -268,6 +268,7 @@ impl Stage {
             sources: peer.sources(),
             slots: peer.slots(),
             restart: false,
+            lips: BTreeMap::new(),
         };
         let both = [Source::Camera, Source::Microphone];
         let wish = Wish {

@@ -243,6 +243,8 @@ export class Room extends Emitter {
         return void this.media.accept(message.connection, message.sdp).catch(() => this.media.refused());
       case "slots":
         return this.media.handleSlots(message.slots);
+      case "layers":
+        return this.media.handleLayers(message.source, message.rids);
       case "chat":
         this.chat.add(message, message.participant === this.info?.you.participant);
         return this.emit("chat", message);

@@ -20,6 +20,7 @@ pub(super) struct Events {
 enum Key {
     States(ParticipantId),
     Slots(ParticipantId),
+    Layers(Publication),
     Flowing(Publication),
     Reoffer(ParticipantId),
 }
@@ -65,7 +66,7 @@ impl Events {
     pub(super) fn forget(&mut self, participant: ParticipantId) {
         self.waiting.retain(|key, _| match key {
             Key::States(about) | Key::Slots(about) | Key::Reoffer(about) => *about != participant,
-            Key::Flowing(publication) => publication.participant != participant,
+            Key::Layers(publication) | Key::Flowing(publication) => publication.participant != participant,
         });
     }
 
@@ -78,6 +79,7 @@ impl Events {
         let key = match &event {
             SfuEvent::States { participant, .. } => Key::States(*participant),
             SfuEvent::Slots { participant, .. } => Key::Slots(*participant),
+            SfuEvent::Layers { publication, .. } => Key::Layers(*publication),
             SfuEvent::Flowing { publication } => Key::Flowing(*publication),
             SfuEvent::ReofferNeeded { participant, .. } => Key::Reoffer(*participant),
         };

@@ -1,26 +1,72 @@
-//! Decides what feeds which slot; runs when something changed, never for a packet.
+//! Decides what feeds which slot and what is needed of each source; runs when something changed, never for a packet.
 
-use std::time::Instant;
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
 
-use seodang_model::{MediaKind, Source};
+use seodang_model::{MediaKind, ParticipantId, Publication, Source};
 
-use super::line::{LineId, Route};
+use super::allot::{Claim, allot};
+use super::layers::{LayerSet, MOST_LAYERS, suited, within};
+use super::line::{Layer, LayerId, Line, LineId, Route};
 use super::loudness::Voice;
 use super::publisher::{Publisher, place};
+use super::subscriber::Subscriber;
 use super::{CONTEST_PERIOD, Output, Room, publication};
 use crate::SfuEvent;
+
+/// Layers that came or went by themselves, layers not needed any more and lines with a limit are looked after this
+/// often.
+const REVIEW_PERIOD: Duration = Duration::from_millis(500);
+/// A tile of more pixels shows a speaker, or one of few; smaller ones are given up first.
+const LARGE_PIXELS: u32 = 480 * 360;
+/// What a layer takes as long as nothing of it was seen, in bits per second: pages send no more than this.
+const GUESSED_BPS: [u64; MOST_LAYERS] = [120_000, 400_000, 1_200_000];
+/// The same for a camera that sends one picture.
+const GUESSED_ONLY_BPS: u64 = 600_000;
+
+/// A picture that a slot shall show.
+struct Wish {
+    slot: usize,
+    line: LineId,
+    /// The most important has the least.
+    rank: (bool, Reverse<u32>, usize),
+    claim: Claim,
+}
 
 impl Room {
     /// Aims every slot, resolves the routes of every line, asks for the key frames that are then missing, and tells
     /// participants what changed.
     pub(super) fn resolve(&mut self, now: Instant, out: &mut dyn Output) {
         self.changed = false;
-        self.aim_pictures();
-        self.aim_sound(now);
-        self.resolve_routes();
+        self.aim(now);
         for publisher in self.publishers.iter_mut().flatten() {
             publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
         }
+        self.tell_slots(out);
+        self.tell_layers(now, out);
+        let layered = |publisher: &Publisher| {
+            (0..publisher.lines.len())
+                .any(|line| publisher.lines[line].layers.len() > 1 && publisher.is_active(line))
+        };
+        let limited = |subscriber: &Subscriber| subscriber.ready && subscriber.downlink.limit_bps().is_some();
+        let reviewed =
+            self.publishers.iter().flatten().any(layered) || self.subscribers.iter().flatten().any(limited);
+        let at = self
+            .review_at
+            .filter(|at| *at > now)
+            .unwrap_or(now + REVIEW_PERIOD);
+        self.review_at = reviewed.then_some(at);
+    }
+
+    /// Chooses the layers of all slots and mirrors, and resolves routes, without telling anybody.
+    pub(super) fn aim(&mut self, now: Instant) {
+        self.aim_pictures(now);
+        self.aim_sound(now);
+        self.aim_mirrors(now);
+        self.resolve_routes();
+    }
+
+    fn tell_slots(&mut self, out: &mut dyn Output) {
         let publishers = &self.publishers;
         for subscriber in self.subscribers.iter_mut().flatten() {
             if let Some(slots) = subscriber.take_news(|line| publication(publishers, line)) {
@@ -34,7 +80,31 @@ impl Room {
         }
     }
 
-    fn aim_pictures(&mut self) {
+    /// Tells senders which layers are needed.
+    fn tell_layers(&mut self, now: Instant, out: &mut dyn Output) {
+        for publisher in self.publishers.iter_mut().flatten() {
+            for place in 0..publisher.lines.len() {
+                if publisher.lines[place].layers.len() == 1 || !publisher.is_active(place) {
+                    continue;
+                }
+                let line = &mut publisher.lines[place];
+                if line.needs.update(now, line.needed).is_some() {
+                    out.event(layers_event(publisher.participant, &publisher.lines[place]));
+                }
+            }
+        }
+    }
+
+    fn aim_pictures(&mut self, now: Instant) {
+        for line in self
+            .publishers
+            .iter_mut()
+            .flatten()
+            .flat_map(|publisher| &mut publisher.lines)
+        {
+            // The lowest layer is always sent: whoever comes to look sees something at once.
+            line.needed = LayerSet::first(1);
+        }
         let Self {
             publishers,
             subscribers,
@@ -42,22 +112,74 @@ impl Room {
             ..
         } = self;
         for subscriber in subscribers.iter_mut().flatten() {
+            let mut wishes = Vec::new();
             for place_in_slots in 0..subscriber.slots.len() {
                 let slot = &subscriber.slots[place_in_slots];
                 if slot.media.kind != MediaKind::Video {
                     continue;
                 }
-                let target = subscriber
-                    .wanted(&slot.media.mid)
-                    .and_then(|wanted| {
-                        let seat = *seats.get(&wanted.participant)?;
-                        Some(LineId {
-                            seat,
-                            line: place(wanted.source),
-                        })
-                    })
-                    .filter(|line| subscriber.ready && is_active(publishers, *line));
-                subscriber.slots[place_in_slots].aim(target, |line| is_active(publishers, line));
+                let wished = subscriber.wanted(&slot.media.mid).and_then(|wanted| {
+                    let line = LineId {
+                        seat: *seats.get(&wanted.participant)?,
+                        line: place(wanted.source),
+                    };
+                    Some((line, (wanted.width, wanted.height)))
+                });
+                match wished.filter(|(line, _)| subscriber.ready && is_active(publishers, *line)) {
+                    Some((line, asked)) => wishes.extend(wish(publishers, place_in_slots, line, asked)),
+                    None => {
+                        let slot = &mut subscriber.slots[place_in_slots];
+                        slot.granted = None;
+                        slot.aim(None, |_| false);
+                    }
+                }
+            }
+            grant(subscriber, &mut wishes);
+            for Wish { slot, line, .. } in wishes {
+                let slot = &mut subscriber.slots[slot];
+                let Some((_, Some(granted))) = slot.granted else {
+                    slot.pause(line);
+                    continue;
+                };
+                let Some(publisher) = publishers[line.seat].as_mut() else {
+                    continue;
+                };
+                let sender = &mut publisher.lines[line.line];
+                let layer = sender.flowing_instead(now, granted);
+                sender.needed.insert(granted);
+                sender.needed.insert(layer);
+                slot.aim(Some(LayerId { line, layer }), |line| is_active(publishers, line));
+                if let Some((feed, _)) = slot.feed()
+                    && let Some(publisher) = publishers[feed.line.seat].as_mut()
+                {
+                    // It flows until the other one's key frame.
+                    publisher.lines[feed.line.line].needed.insert(feed.layer);
+                }
+            }
+        }
+    }
+
+    /// Files get the recording layer, and until it flows the best one below it.
+    fn aim_mirrors(&mut self, now: Instant) {
+        let limit = self.config.recording_size;
+        for line in self
+            .publishers
+            .iter_mut()
+            .flatten()
+            .flat_map(|publisher| &mut publisher.lines)
+        {
+            if line.mirror.is_none() || line.layers.len() == 1 {
+                continue;
+            }
+            let wish = within(&line.sizes(), limit);
+            let layer = line.flowing_instead(now, wish);
+            line.needed.insert(wish);
+            line.needed.insert(layer);
+            if let Some(mirror) = &mut line.mirror {
+                mirror.target = layer;
+                if let Some((feed, _)) = mirror.feed() {
+                    line.needed.insert(feed);
+                }
             }
         }
     }
@@ -106,8 +228,18 @@ impl Room {
             .flatten()
             .flat_map(|publisher| &mut publisher.lines)
         {
-            line.routes.clear();
-            line.wishes.waiting = false;
+            let awaited = line
+                .mirror
+                .as_ref()
+                .filter(|_| line.layers.len() > 1)
+                .map(|mirror| (mirror.target, mirror.feed()));
+            for (place, layer) in line.layers.iter_mut().enumerate() {
+                layer.routes.clear();
+                let epoch = layer.stream.as_ref().map(|stream| stream.epoch);
+                layer.wishes.waiting = awaited.is_some_and(|(target, feed)| {
+                    target == place && feed != epoch.map(|epoch| (place, epoch))
+                });
+            }
         }
         for (seat, subscriber) in self.subscribers.iter().enumerate() {
             let slots = subscriber
@@ -117,29 +249,96 @@ impl Room {
             for (place, slot) in slots.enumerate() {
                 let feed = slot.feed();
                 let target = slot.target();
-                let lines = [
-                    feed.map(|(line, _)| line),
-                    target.filter(|line| Some(*line) != feed.map(|feed| feed.0)),
+                let sources = [
+                    feed.map(|(layer, _)| layer),
+                    target.filter(|layer| Some(*layer) != feed.map(|feed| feed.0)),
                 ];
-                for line in lines.into_iter().flatten() {
-                    let Some(publisher) = self.publishers[line.seat].as_mut() else {
-                        continue;
-                    };
-                    publisher.lines[line.line]
-                        .routes
-                        .push(Route { seat, slot: place });
+                for source in sources.into_iter().flatten() {
+                    if let Some(layer) = layer_mut(&mut self.publishers, source) {
+                        layer.routes.push(Route { seat, slot: place });
+                    }
                 }
                 if slot.media.kind == MediaKind::Video
                     && let Some(target) = target
-                    && let Some(publisher) = self.publishers[target.seat].as_mut()
+                    && let Some(layer) = layer_mut(&mut self.publishers, target)
                 {
-                    let line = &mut publisher.lines[target.line];
-                    let epoch = line.stream.as_ref().map(|stream| stream.epoch);
-                    line.wishes.waiting |= epoch.is_none() || feed != epoch.map(|epoch| (target, epoch));
+                    let epoch = layer.stream.as_ref().map(|stream| stream.epoch);
+                    layer.wishes.waiting |= epoch.is_none() || feed != epoch.map(|epoch| (target, epoch));
                 }
             }
         }
     }
+}
+
+/// What a slot asks of a line, in a tile of `asked` pixels.
+fn wish(publishers: &[Option<Publisher>], slot: usize, line: LineId, asked: (u16, u16)) -> Option<Wish> {
+    let sender = &publishers[line.seat].as_ref()?.lines[line.line];
+    let mut rates_bps = if sender.layers.len() == 1 {
+        [GUESSED_ONLY_BPS; MOST_LAYERS]
+    } else {
+        GUESSED_BPS
+    };
+    for (rate, layer) in rates_bps.iter_mut().zip(&sender.layers) {
+        *rate = layer.rate.bps().unwrap_or(*rate);
+    }
+    let pixels = u32::from(asked.0) * u32::from(asked.1);
+    let screen = sender.source == Source::Screen;
+    Some(Wish {
+        slot,
+        line,
+        rank: (
+            !screen,
+            Reverse(if pixels == 0 { u32::MAX } else { pixels }),
+            slot,
+        ),
+        claim: Claim {
+            large: screen || pixels == 0 || pixels >= LARGE_PIXELS,
+            wish: suited(&sender.sizes(), asked),
+            rates_bps,
+        },
+    })
+}
+
+/// Divides what the subscriber's line carries among what it shall show.
+fn grant(subscriber: &mut Subscriber, wishes: &mut [Wish]) {
+    wishes.sort_by_key(|wish| wish.rank);
+    let given = match subscriber.left_for_pictures_bps() {
+        None => wishes.iter().map(|wish| Some(wish.claim.wish)).collect(),
+        Some(budget_bps) => {
+            let claims: Vec<_> = wishes.iter().map(|wish| wish.claim).collect();
+            let before = |wish: &Wish| {
+                let granted = subscriber.slots[wish.slot].granted;
+                granted
+                    .filter(|(line, _)| *line == wish.line)
+                    .and_then(|(_, layer)| layer)
+            };
+            let before: Vec<_> = wishes.iter().map(before).collect();
+            allot(&claims, budget_bps, &before)
+        }
+    };
+    for (wish, layer) in wishes.iter().zip(given) {
+        subscriber.slots[wish.slot].granted = Some((wish.line, layer));
+    }
+}
+
+/// Which layers of a line its sender shall send.
+pub(super) fn layers_event(participant: ParticipantId, line: &Line) -> SfuEvent {
+    let rids = line.media.iter().flat_map(|media| &media.rids);
+    let told = rids
+        .enumerate()
+        .filter(|(layer, _)| line.needs.told().contains(*layer));
+    SfuEvent::Layers {
+        publication: Publication {
+            participant,
+            source: line.source,
+        },
+        rids: told.map(|(_, rid)| rid.clone()).collect(),
+    }
+}
+
+fn layer_mut(publishers: &mut [Option<Publisher>], id: LayerId) -> Option<&mut Layer> {
+    let publisher = publishers[id.line.seat].as_mut()?;
+    publisher.lines[id.line.line].layers.get_mut(id.layer)
 }
 
 fn is_active(publishers: &[Option<Publisher>], line: LineId) -> bool {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use seodang_model::{MediaKind, ParticipantId, Publication};
 use seodang_rtp::{NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpView, SenderInfo, read_rtcp};
 
-use super::line::LineId;
+use super::line::{LayerId, LineId};
 use super::nack::Request;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
@@ -52,15 +52,19 @@ impl Room {
                     self.sender_report(now, seat, ssrc, info, out);
                 }
                 Ok(Rtcp::ReceiverReport { reports, .. }) => self.receiver_report(now, seat, reports),
+                Ok(Rtcp::Remb { bitrate_bps }) => self.estimate(now, seat, bitrate_bps),
                 Ok(Rtcp::Pli { media_ssrc }) => self.wish_keyframe(seat, media_ssrc),
                 Ok(Rtcp::Fir { requests }) => {
                     requests.ssrcs().for_each(|ssrc| self.wish_keyframe(seat, ssrc))
                 }
                 Ok(Rtcp::Nack { media_ssrc, lost }) => self.send_again(now, seat, media_ssrc, lost, out),
-                // Their estimates choose layers later; a source that says bye is silent, which is seen anyway.
-                Ok(Rtcp::Remb { .. } | Rtcp::Bye { .. } | Rtcp::Other { .. }) => {}
+                // A source that says bye is silent, which is seen anyway.
+                Ok(Rtcp::Bye { .. } | Rtcp::Other { .. }) => {}
                 Err(_) => self.counters.rtcp_malformed += 1,
             }
+        }
+        if self.changed {
+            return self.resolve(now, out);
         }
         for publisher in self.publishers.iter_mut().flatten() {
             publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
@@ -84,26 +88,37 @@ impl Room {
             return Err(Refusal::Unpublished);
         }
         let line = &mut publisher.lines[which];
+        let layer = binding.layer;
         let view = match binding.repairs {
             Some(ssrc) => line.repaired(&view, ssrc)?,
             None => view,
         };
-        let received = line.receive(now, &view, binding.repairs.is_some(), &mut self.epochs)?;
+        let received = line.receive(now, layer, &view, binding.repairs.is_some(), &mut self.epochs)?;
         self.counters.packets_repaired += u64::from(binding.repairs.is_some());
         self.counters.keyframes += u64::from(received.keyframe);
-        // Slots that wait for the new count's key frame are found by resolving.
-        self.changed |= received.begun;
+        let layered = line.layers.len() > 1;
+        self.changed |= received.begun || layered && (received.resumed || received.resized);
+        if layered && received.resumed {
+            // Who shall get the layer is found before the key frame it comes with is over.
+            self.aim(now);
+        }
+        let id = LineId { seat, line: which };
+        let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
+        let line = &mut publisher.lines[which];
+        let stream = line.layers[layer].stream.as_ref();
+        let report = stream.and_then(|stream| stream.report);
         let incoming = Incoming {
             now,
-            line: LineId { seat, line: which },
+            layer: LayerId { line: id, layer },
             epoch: received.epoch,
             index: received.index,
             header: view.header,
             payload: view.payload,
             vp8: received.vp8,
             may_switch: received.may_switch,
+            report,
         };
-        for route in &line.routes {
+        for route in &line.layers[layer].routes {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
@@ -122,11 +137,12 @@ impl Room {
                 outgoing.payload,
             );
             subscriber.budget.sent(now, outgoing.len());
+            subscriber.sent.add(now, outgoing.len());
             self.counters.packets_forwarded += 1;
             if outgoing.switched {
                 self.changed = true;
                 self.counters.switches += 1;
-                if let Some((ntp, rtp)) = line.stream.as_ref().and_then(|stream| stream.report)
+                if let Some((ntp, rtp)) = report
                     && let Some(info) = slot.sender_info(ntp, rtp)
                 {
                     send_report(&mut self.writer, to, slot.media.ssrc, info, out);
@@ -134,7 +150,7 @@ impl Room {
                 }
             }
         }
-        line.mirror(&received, &view, now);
+        line.mirror(now, id, &received, &view);
         if received.flowing {
             let publication = Publication {
                 participant: from,
@@ -152,6 +168,14 @@ impl Room {
             for block in reports.iter() {
                 subscriber.round_trip.answered(now, &block);
             }
+            self.changed |= subscriber.handle_reports(now, reports);
+        }
+    }
+
+    /// What a subscriber believes that its line carries.
+    fn estimate(&mut self, now: Instant, seat: usize, bitrate_bps: u64) {
+        if let Some(subscriber) = self.subscribers[seat].as_mut() {
+            self.changed |= subscriber.handle_estimate(now, bitrate_bps);
         }
     }
 
@@ -178,18 +202,18 @@ impl Room {
             return;
         }
         let line = &mut publisher.lines[which];
-        line.sender_report(now, info.ntp, info.rtp);
-        let Some(epoch) = line.stream.as_ref().map(|stream| stream.epoch) else {
+        let id = LineId { seat, line: which };
+        let Some((layer, epoch)) = line.sender_report(now, id, ssrc, (info.ntp, info.rtp)) else {
             return;
         };
-        for route in &line.routes {
+        for route in &line.layers[layer].routes {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
-            let Some(slot) = subscriber.slots.get(route.slot) else {
+            let Some(slot) = subscriber.slots.get_mut(route.slot) else {
                 continue;
             };
-            if slot.feed() == Some((LineId { seat, line: which }, epoch))
+            if slot.feed() == Some((LayerId { line: id, layer }, epoch))
                 && let Some(info) = slot.sender_info(info.ntp, info.rtp)
             {
                 send_report(
@@ -210,11 +234,15 @@ impl Room {
             .iter()
             .flat_map(|subscriber| &subscriber.slots);
         let slot = slots.into_iter().find(|slot| slot.media.ssrc == slot_ssrc);
-        let Some(line) = slot.and_then(|slot| slot.feed().map(|(line, _)| line).or(slot.target())) else {
+        let Some(LayerId { line, layer }) =
+            slot.and_then(|slot| slot.feed().map(|(layer, _)| layer).or(slot.target()))
+        else {
             return;
         };
-        if let Some(publisher) = self.publishers[line.seat].as_mut() {
-            publisher.lines[line.line].wishes.wish();
+        let publisher = self.publishers[line.seat].as_mut();
+        let layers = publisher.map(|publisher| &mut publisher.lines[line.line].layers);
+        if let Some(layer) = layers.and_then(|layers| layers.get_mut(layer)) {
+            layer.wishes.wish();
         }
     }
 
@@ -244,15 +272,15 @@ impl Room {
         let round_trip = subscriber.round_trip.get();
         let mut bad_line = false;
         for sequence_number in lost.iter().take(MAX_NACKED_PACKETS) {
-            let Some((line, epoch, index)) = slot.source_index(sequence_number) else {
+            let Some((LayerId { line, layer }, epoch, index)) = slot.source_index(sequence_number) else {
                 continue;
             };
             let Some(publisher) = self.publishers[line.seat].as_ref() else {
                 continue;
             };
-            let stream = publisher.lines[line.line]
-                .stream
-                .as_ref()
+            let layer = publisher.lines[line.line].layers.get(layer);
+            let stream = layer
+                .and_then(|layer| layer.stream.as_ref())
                 .filter(|stream| stream.epoch == epoch);
             let Some(stored) = stream.and_then(|stream| stream.history.get(index)) else {
                 continue;
@@ -280,6 +308,7 @@ impl Room {
                     self.scratch.extend_from_slice(outgoing.payload);
                     out.rtp_again(to, outgoing.index, &self.scratch);
                 }
+                subscriber.sent.add(now, outgoing.len());
                 self.counters.packets_resent += 1;
             }
         }

@@ -3,12 +3,18 @@
 use std::time::Instant;
 
 use seodang_model::{MediaKind, Source};
-use seodang_rtp::{NtpTime, Position, RtpPacket, RtpView, SequenceExtender, Vp8Descriptor, begins_keyframe};
+use seodang_rtp::{
+    FrameSize, NtpTime, Position, RtpHeader, RtpView, SequenceExtender, Vp8Descriptor, Vp8FrameHeader,
+    begins_keyframe,
+};
 
 use super::NegotiatedSource;
+use super::downlink::Rate;
 use super::history::{History, MAX_PAYLOAD_BYTES};
 use super::keyframe::KeyframeWishes;
+use super::layers::{LayerSet, Needs};
 use super::loudness::Loudness;
+use super::mirror::Mirror;
 use super::nack::Missing;
 use super::reception::Reception;
 use super::stats::Refusal;
@@ -19,6 +25,20 @@ use crate::TrackSink;
 pub(super) struct LineId {
     pub(super) seat: usize,
     pub(super) line: usize,
+}
+
+/// One of a line's encodings, by its place among them; 0 on a line that sends one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LayerId {
+    pub(super) line: LineId,
+    pub(super) layer: usize,
+}
+
+impl LayerId {
+    /// The one layer of a line that sends no more.
+    pub(super) const fn only(line: LineId) -> Self {
+        Self { line, layer: 0 }
+    }
 }
 
 /// A slot by the seat of its subscriber and its place there.
@@ -33,11 +53,13 @@ pub(super) struct Line {
     pub(super) source: Source,
     pub(super) media: Option<NegotiatedSource>,
     pub(super) published: bool,
-    pub(super) sink: Option<Sink>,
-    pub(super) stream: Option<Stream>,
-    /// The slots its packets may be for, resolved when something changes.
-    pub(super) routes: Vec<Route>,
-    pub(super) wishes: KeyframeWishes,
+    pub(super) mirror: Option<Mirror>,
+    /// At least one; from the smallest picture to the largest.
+    pub(super) layers: Vec<Layer>,
+    /// Which of them the sender is told to send.
+    pub(super) needs: Needs,
+    /// Which of them somebody needs at the moment.
+    pub(super) needed: LayerSet,
     pub(super) loudness: Loudness,
     /// Since it was published.
     pub(super) packets: u64,
@@ -45,11 +67,16 @@ pub(super) struct Line {
     pub(super) heard_at: Option<Instant>,
 }
 
-/// The mirror's end of a publication.
-pub(super) struct Sink {
-    target: Box<dyn TrackSink>,
-    /// Packets from before it was attached are not for it, even if they come again.
-    after: Option<(u64, u64)>,
+/// One encoding of a line.
+#[derive(Default)]
+pub(super) struct Layer {
+    pub(super) stream: Option<Stream>,
+    /// The slots its packets may be for, resolved when something changes.
+    pub(super) routes: Vec<Route>,
+    pub(super) wishes: KeyframeWishes,
+    /// Of the last key frame.
+    pub(super) size: Option<FrameSize>,
+    pub(super) rate: Rate,
 }
 
 /// One SSRC's unbroken count on a line.
@@ -71,6 +98,7 @@ pub(super) struct Stream {
 /// What became of an accepted packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Received {
+    pub(super) layer: usize,
     pub(super) index: u64,
     pub(super) epoch: u64,
     pub(super) vp8: Option<Vp8Descriptor>,
@@ -80,8 +108,12 @@ pub(super) struct Received {
     pub(super) may_switch: bool,
     /// It is the first of its epoch.
     pub(super) begun: bool,
+    /// Its layer did not flow before it.
+    pub(super) resumed: bool,
     /// It is the first since the line was published.
     pub(super) flowing: bool,
+    /// Pictures have another size from here on.
+    pub(super) resized: bool,
 }
 
 impl Line {
@@ -90,38 +122,78 @@ impl Line {
             source,
             media: None,
             published: false,
-            sink: None,
-            stream: None,
-            routes: Vec::new(),
-            wishes: KeyframeWishes::default(),
+            mirror: None,
+            layers: vec![Layer::default()],
+            needs: Needs::new(1),
+            needed: LayerSet::default(),
             loudness: Loudness::default(),
             packets: 0,
             heard_at: None,
         }
     }
 
-    /// Forgets everything that belonged to the earlier count; the sink stays.
+    /// Takes over what a connection agreed on.
+    pub(super) fn connect(&mut self, media: NegotiatedSource) {
+        let layers = media.rids.len().max(1);
+        self.layers.clear();
+        self.layers.resize_with(layers, Layer::default);
+        self.needs = Needs::new(layers);
+        self.media = Some(media);
+    }
+
+    /// Forgets everything that belonged to the earlier counts; the sink stays, and the sizes: the camera is most likely
+    /// the same.
     pub(super) fn reset(&mut self) {
-        self.stream = None;
-        self.wishes = KeyframeWishes::default();
+        for layer in &mut self.layers {
+            *layer = Layer {
+                size: layer.size,
+                ..Layer::default()
+            };
+        }
         self.loudness = Loudness::default();
         self.heard_at = None;
     }
 
-    pub(super) fn attach(&mut self, target: Box<dyn TrackSink>) {
-        let after = self
-            .stream
-            .as_ref()
-            .and_then(|stream| Some((stream.epoch, stream.sequence.highest()?)));
-        self.sink = Some(Sink { target, after });
+    pub(super) fn attach(&mut self, sink: Box<dyn TrackSink>) {
+        let streams = self.layers.iter().filter_map(|layer| layer.stream.as_ref());
+        let after = streams.filter_map(|stream| Some((stream.epoch, stream.sequence.highest()?)));
+        self.mirror = Some(Mirror::new(sink, self.source.kind(), after.collect()));
     }
 
     /// Where key frames are asked of: the SSRC that sends, else the one that was announced.
-    pub(super) fn media_ssrc(&self) -> Option<u32> {
-        match &self.stream {
+    pub(super) fn media_ssrc(&self, layer: usize) -> Option<u32> {
+        match &self.layers.get(layer)?.stream {
             Some(stream) => Some(stream.ssrc),
-            None => self.media.as_ref()?.ssrcs.first().copied(),
+            None if self.layers.len() == 1 => self.media.as_ref()?.ssrcs.first().copied(),
+            None => None,
         }
+    }
+
+    /// Whether a layer's packets come. A browser switches layers off by itself when its way or its machine is too slow;
+    /// on a line with one layer that makes no difference.
+    pub(super) fn flows(&self, now: Instant, layer: usize) -> bool {
+        let stream = self.layers.get(layer).and_then(|layer| layer.stream.as_ref());
+        let recently = |stream: &Stream| now.saturating_duration_since(stream.last_at) < LAYER_SILENCE;
+        self.layers.len() == 1 || stream.is_some_and(recently)
+    }
+
+    /// What shall be taken instead of `wish`, as far as it flows: the next lower layer that does, else a higher one.
+    pub(super) fn flowing_instead(&self, now: Instant, wish: usize) -> usize {
+        let lower = (0..=wish).rev();
+        let mut candidates = lower.chain(wish + 1..self.layers.len());
+        candidates.find(|layer| self.flows(now, *layer)).unwrap_or(wish)
+    }
+
+    /// The sizes of the layers, as far as seen.
+    pub(super) fn sizes(&self) -> Vec<Option<FrameSize>> {
+        self.layers.iter().map(|layer| layer.size).collect()
+    }
+
+    /// The stream of an SSRC and its layer.
+    pub(super) fn stream_of(&mut self, ssrc: u32) -> Option<(usize, &mut Stream)> {
+        let streams = self.layers.iter_mut().enumerate();
+        let mut streams = streams.filter_map(|(place, layer)| Some((place, layer.stream.as_mut()?)));
+        streams.find(|(_, stream)| stream.ssrc == ssrc)
     }
 
     /// The packet of `ssrc` that a repairing packet brings again.
@@ -140,11 +212,12 @@ impl Line {
             .ok_or(Refusal::Malformed)
     }
 
-    /// Takes a packet of a published and allowed source; `repaired` if it came as repair. `epochs` counts the room's
+    /// Takes a packet of a published and allowed source, of one of its layers; `repaired` if it came as repair. `epochs` counts the room's
     /// epochs.
     pub(super) fn receive(
         &mut self,
         now: Instant,
+        which: usize,
         packet: &RtpView<'_>,
         repaired: bool,
         epochs: &mut u64,
@@ -166,11 +239,15 @@ impl Line {
         };
         let (nack, level_id) = (media.nack, media.extensions.audio_level);
         let (index, begun) = if repaired {
-            (self.place_repaired(header.ssrc, header.sequence_number)?, false)
+            (
+                self.place_repaired(which, header.ssrc, header.sequence_number)?,
+                false,
+            )
         } else {
-            self.place(now, header.ssrc, header.sequence_number, epochs)?
+            self.place(now, which, &header, epochs)?
         };
-        let stream = self.stream.as_mut().ok_or(Refusal::Unbound)?;
+        let layer = self.layers.get_mut(which).ok_or(Refusal::Unbound)?;
+        let stream = layer.stream.as_mut().ok_or(Refusal::Unbound)?;
         if index < stream.first {
             return Err(Refusal::Late);
         }
@@ -185,6 +262,7 @@ impl Line {
         } else {
             stream.reception.packet(now, index, header.timestamp);
         }
+        let resumed = now.saturating_duration_since(stream.last_at) >= LAYER_SILENCE;
         stream.last_at = now;
         if kind == MediaKind::Audio {
             let level = level_id.and_then(|id| packet.extensions.audio_level(id));
@@ -192,13 +270,22 @@ impl Line {
         }
         let behind = stream.reception.highest() - index;
         let keyframe = vp8.is_some_and(|vp8| begins_keyframe(packet.payload, &vp8));
+        let mut resized = false;
         if keyframe {
-            self.wishes.arrived();
+            layer.wishes.arrived();
+            let frame = vp8.and_then(|vp8| packet.payload.get(vp8.len..));
+            let size = frame
+                .and_then(Vp8FrameHeader::parse)
+                .and_then(|header| header.size);
+            resized = size.is_some() && size != layer.size;
+            layer.size = size.or(layer.size);
         }
+        layer.rate.add(now, packet.payload.len() + RtpHeader::SIZE);
         let flowing = self.packets == 0;
         self.packets += 1;
         self.heard_at = Some(now);
         Ok(Received {
+            layer: which,
             index,
             epoch: stream.epoch,
             vp8,
@@ -208,37 +295,49 @@ impl Line {
                 MediaKind::Audio => behind == 0 && !packet.payload.is_empty(),
             },
             begun,
+            resumed: begun || resumed,
             flowing,
+            resized,
         })
     }
 
     /// Hands an accepted packet to the mirror.
-    pub(super) fn mirror(&mut self, received: &Received, packet: &RtpView<'_>, now: Instant) {
-        let Some(sink) = &mut self.sink else { return };
-        if sink
-            .after
-            .is_some_and(|(epoch, after)| epoch == received.epoch && received.index <= after)
-        {
-            return;
+    pub(super) fn mirror(&mut self, now: Instant, id: LineId, received: &Received, packet: &RtpView<'_>) {
+        let Some(mirror) = &mut self.mirror else { return };
+        if self.layers.len() == 1 {
+            return mirror.write(now, received, packet);
         }
-        let packet: RtpPacket = packet.to_packet();
-        sink.target.write(&packet, now);
+        let stream = self.layers[received.layer].stream.as_ref();
+        let report = stream.and_then(|stream| stream.report);
+        mirror.write_layer(now, id, received, packet, report);
     }
 
-    /// Takes a sender report of the line's SSRC.
-    pub(super) fn sender_report(&mut self, now: Instant, ntp: NtpTime, rtp: u32) {
-        if let Some(stream) = &mut self.stream {
-            stream.report = Some((ntp, rtp));
-            stream.reception.sender_report(now, ntp);
+    /// Takes a sender report of one of the line's SSRCs; returns its layer and count.
+    pub(super) fn sender_report(
+        &mut self,
+        now: Instant,
+        id: LineId,
+        ssrc: u32,
+        (ntp, rtp): (NtpTime, u32),
+    ) -> Option<(usize, u64)> {
+        let (layer, stream) = self.stream_of(ssrc)?;
+        stream.report = Some((ntp, rtp));
+        stream.reception.sender_report(now, ntp);
+        let from = (layer, stream.epoch);
+        if let Some(mirror) = &mut self.mirror {
+            if self.layers.len() == 1 {
+                mirror.report(now, ntp, rtp);
+            } else {
+                mirror.report_layer(now, id, from, ntp, rtp);
+            }
         }
-        if let Some(sink) = &mut self.sink {
-            sink.target.clock(ntp, rtp, now);
-        }
+        Some(from)
     }
 
     /// Finds the index of a packet that comes again. Repair begins nothing: what it repairs was sent before.
-    fn place_repaired(&mut self, ssrc: u32, sequence_number: u16) -> Result<u64, Refusal> {
-        let stream = self.stream.as_mut().filter(|stream| stream.ssrc == ssrc);
+    fn place_repaired(&mut self, which: usize, ssrc: u32, sequence_number: u16) -> Result<u64, Refusal> {
+        let stream = self.layers.get_mut(which).and_then(|layer| layer.stream.as_mut());
+        let stream = stream.filter(|stream| stream.ssrc == ssrc);
         let stream = stream.ok_or(Refusal::Late)?;
         match stream.sequence.locate(sequence_number) {
             Position::At(index) => {
@@ -253,24 +352,30 @@ impl Line {
     fn place(
         &mut self,
         now: Instant,
-        ssrc: u32,
-        sequence_number: u16,
+        which: usize,
+        header: &RtpHeader,
         epochs: &mut u64,
     ) -> Result<(u64, bool), Refusal> {
-        if let Some(stream) = &mut self.stream {
+        let RtpHeader {
+            ssrc,
+            sequence_number,
+            ..
+        } = *header;
+        let layer = self.layers.get_mut(which).ok_or(Refusal::Unbound)?;
+        if let Some(stream) = &mut layer.stream {
             if stream.ssrc == ssrc {
                 if let Position::At(index) = stream.sequence.extend(sequence_number) {
                     return Ok((index, false));
                 }
             } else if now.saturating_duration_since(stream.last_at) < TAKEOVER_SILENCE {
-                // Two SSRCs at once on a line: simulcast that was not negotiated.
+                // Two SSRCs at once on a layer: simulcast that was not negotiated.
                 return Err(Refusal::SecondSsrc);
             }
         }
         *epochs += 1;
         let mut sequence = SequenceExtender::default();
         let (Position::At(first) | Position::Restarted(first)) = sequence.extend(sequence_number);
-        self.stream = Some(Stream {
+        layer.stream = Some(Stream {
             ssrc,
             epoch: *epochs,
             sequence,
@@ -289,3 +394,5 @@ impl Line {
 const SWITCH_WINDOW_PACKETS: u64 = 16;
 /// Another SSRC takes a line over when the first was silent for as long.
 const TAKEOVER_SILENCE: std::time::Duration = std::time::Duration::from_secs(1);
+/// A layer that is silent for as long does not flow: longer than the pause between pictures of a slow camera.
+const LAYER_SILENCE: std::time::Duration = std::time::Duration::from_millis(700);

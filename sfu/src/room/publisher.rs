@@ -7,7 +7,8 @@ use seodang_model::{MediaKind, ParticipantId, Rights, Source};
 use seodang_rtp::{ReportBlock, RtcpWriter, RtpView, TransportArrivals};
 
 use super::bindings::{Binding, Bindings};
-use super::line::Line;
+use super::layers::MOST_LAYERS;
+use super::line::{Layer, Line, Stream};
 use super::stats::Counters;
 use super::{Negotiated, Output};
 
@@ -74,7 +75,7 @@ impl Publisher {
             let place = place(negotiated.source);
             if self.lines[place].media.is_none() {
                 self.bindings.announce(place, negotiated);
-                self.lines[place].media = Some(negotiated.clone());
+                self.lines[place].connect(negotiated.clone());
             }
         }
         let mut ids = media.sources.iter().map(|source| source.extensions.transport_cc);
@@ -125,9 +126,12 @@ impl Publisher {
 
     /// The line that an SSRC sends on.
     pub(super) fn line_of(&self, ssrc: u32) -> Option<usize> {
-        self.lines
-            .iter()
-            .position(|line| line.stream.as_ref().is_some_and(|stream| stream.ssrc == ssrc))
+        let sends = |stream: &Stream| stream.ssrc == ssrc;
+        self.lines.iter().position(|line| {
+            line.layers
+                .iter()
+                .any(|layer| layer.stream.as_ref().is_some_and(sends))
+        })
     }
 
     /// Asks for key frames that are wished and due.
@@ -143,10 +147,14 @@ impl Publisher {
                 continue;
             }
             let line = &mut self.lines[place];
-            let Some(ssrc) = line.media_ssrc() else { continue };
-            if line.wishes.take(now) {
-                send_pli(writer, self.participant, ssrc, out);
-                counters.keyframes_requested += 1;
+            for layer in 0..line.layers.len() {
+                let Some(ssrc) = line.media_ssrc(layer) else {
+                    continue;
+                };
+                if line.layers[layer].wishes.take(now) {
+                    send_pli(writer, self.participant, ssrc, out);
+                    counters.keyframes_requested += 1;
+                }
             }
         }
     }
@@ -167,13 +175,16 @@ impl Publisher {
         let mut due = Vec::new();
         let mut urgent = false;
         for line in &mut self.lines {
-            let Some(stream) = &mut line.stream else { continue };
-            urgent |= stream.missing.take_due(now, &mut due);
-            if stream.missing.take_hopeless() && line.source.kind() == MediaKind::Video {
-                line.wishes.wish();
+            let kind = line.source.kind();
+            for Layer { stream, wishes, .. } in &mut line.layers {
+                let Some(stream) = stream else { continue };
+                urgent |= stream.missing.take_due(now, &mut due);
+                if stream.missing.take_hopeless() && kind == MediaKind::Video {
+                    wishes.wish();
+                }
+                counters.nacks_sent += due.len() as u64;
+                writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
             }
-            counters.nacks_sent += due.len() as u64;
-            writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
         }
         // On a line that loses much a request is lost as often as its answer; who gets both sends the packet once.
         for _ in 0..1 + usize::from(urgent) {
@@ -202,9 +213,11 @@ impl Publisher {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let lines = self.lines.iter().enumerate().flat_map(|(place, line)| {
-            let missing = line.stream.as_ref().and_then(|stream| stream.missing.deadline());
-            let asks = self.is_active(place) && line.media_ssrc().is_some();
-            [missing, line.wishes.deadline().filter(|_| asks)]
+            line.layers.iter().enumerate().flat_map(move |(which, layer)| {
+                let missing = layer.stream.as_ref().and_then(|stream| stream.missing.deadline());
+                let asks = self.is_active(place) && line.media_ssrc(which).is_some();
+                [missing, layer.wishes.deadline().filter(|_| asks)]
+            })
         });
         let feedback = self.transport.as_ref().and_then(|transport| transport.due);
         lines.chain([self.next_report, feedback]).flatten().min()
@@ -230,10 +243,10 @@ impl Publisher {
     }
 
     fn report(&mut self, now: Instant, bitrate_bps: u64, writer: &mut RtcpWriter, out: &mut dyn Output) {
-        let mut blocks = [ReportBlock::default(); 4];
-        let mut ssrcs = [0; 4];
+        let mut blocks = [ReportBlock::default(); MOST_STREAMS];
+        let mut ssrcs = [0; MOST_STREAMS];
         let mut count = 0;
-        for stream in self.lines.iter_mut().filter_map(|line| line.stream.as_mut()) {
+        for stream in streams(&mut self.lines) {
             (blocks[count], ssrcs[count]) = (stream.reception.report(now), stream.ssrc);
             count += 1;
         }
@@ -246,6 +259,14 @@ impl Publisher {
         out.rtcp(self.participant, writer.as_bytes());
     }
 }
+
+fn streams(lines: &mut [Line; 4]) -> impl Iterator<Item = &mut Stream> {
+    let layers = lines.iter_mut().flat_map(|line| &mut line.layers);
+    layers.filter_map(|layer| layer.stream.as_mut())
+}
+
+/// Of one participant.
+const MOST_STREAMS: usize = Source::ALL.len() * MOST_LAYERS;
 
 pub(super) fn send_pli(writer: &mut RtcpWriter, to: ParticipantId, ssrc: u32, out: &mut dyn Output) {
     writer.clear();

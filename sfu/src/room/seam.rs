@@ -2,6 +2,7 @@
 
 use seodang_model::protocol::MediaState;
 use seodang_model::{MediaKind, ParticipantId, Source};
+use seodang_rtp::FrameSize;
 
 use crate::SfuEvent;
 
@@ -10,6 +11,8 @@ use crate::SfuEvent;
 pub(crate) struct RoomConfig {
     /// Constant estimate sent to publishers as REMB, in bits per second for each connection.
     pub(crate) publisher_bitrate_bps: u64,
+    /// Mirrors get the highest layer within this size.
+    pub(crate) recording_size: FrameSize,
 }
 
 /// The media lines of one connection, as offer and answer agreed on them.
@@ -73,6 +76,8 @@ pub(crate) struct NegotiatedSlot {
     pub(crate) mid: String,
     /// Picture or sound.
     pub(crate) kind: MediaKind,
+    /// For sound: the mid of the slot for pictures whose participant is to be heard.
+    pub(crate) lips: Option<String>,
     /// The SSRC the answer announced; never used twice under one set of keys.
     pub(crate) ssrc: u32,
     /// The payload type the subscriber expects.
@@ -110,6 +115,6 @@ pub(crate) trait Output {
     /// A participant's media state changed; the driver knows the ICE state that goes with it.
     fn media(&mut self, participant: ParticipantId, state: MediaState);
 
-    /// Something to tell the outside: [`SfuEvent::Slots`] and [`SfuEvent::Flowing`].
+    /// Something to tell the outside: [`SfuEvent::Slots`], [`SfuEvent::Layers`] and [`SfuEvent::Flowing`].
     fn event(&mut self, event: SfuEvent);
 }

@@ -4,25 +4,31 @@
 //! that is sent again is the same byte for byte; a further feed starts above everything that was ever given out. Two
 //! plaintexts under one SRTP nonce would give the authentication key away.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use seodang_model::MediaKind;
 use seodang_rtp::{NtpTime, RtpHeader, SenderInfo, Vp8Descriptor};
 
 use super::NegotiatedSlot;
 use super::history::Stored;
-use super::line::LineId;
+use super::line::{LayerId, LineId};
+use super::timeline::Timeline;
 
 /// A slot and what feeds it.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) media: NegotiatedSlot,
     /// What shall feed it.
-    target: Option<LineId>,
+    target: Option<LayerId>,
+    /// The layer that its subscriber's line carries of what it shall show.
+    pub(super) granted: Option<(LineId, Option<usize>)>,
+    /// What it would show if the subscriber's line carried more.
+    paused: Option<LineId>,
     feed: Option<Feed>,
     /// Highest index given out; the next feed starts above it.
     highest: u64,
     last: Option<Last>,
+    timeline: Timeline,
     /// The next index of the stream that repairs; each is used once, so that its nonces are safe by themselves.
     next_repair: u64,
     packets: u32,
@@ -32,8 +38,8 @@ pub(super) struct Slot {
 /// The constants by which a source's packets become the slot's.
 #[derive(Clone, Copy, Debug)]
 struct Feed {
-    line: LineId,
-    /// Which of the line's counts.
+    layer: LayerId,
+    /// Which of the layer's counts.
     epoch: u64,
     /// Source index of the first packet; earlier ones come too late.
     first: u64,
@@ -44,11 +50,9 @@ struct Feed {
     tl0_offset: u8,
 }
 
-/// The newest packet given out.
+/// The newest picture given out.
 #[derive(Clone, Copy, Debug)]
 struct Last {
-    at: Instant,
-    timestamp: u32,
     picture_id: u16,
     tl0: u8,
 }
@@ -57,7 +61,7 @@ struct Last {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Incoming<'a> {
     pub(super) now: Instant,
-    pub(super) line: LineId,
+    pub(super) layer: LayerId,
     pub(super) epoch: u64,
     pub(super) index: u64,
     pub(super) header: RtpHeader,
@@ -65,6 +69,8 @@ pub(super) struct Incoming<'a> {
     pub(super) vp8: Option<Vp8Descriptor>,
     /// First packet of a key frame that is not much older than the newest packet.
     pub(super) may_switch: bool,
+    /// The layer's last report of the sender's clock.
+    pub(super) report: Option<(NtpTime, u32)>,
 }
 
 /// A packet as the subscriber gets it.
@@ -99,8 +105,11 @@ impl Slot {
         let highest = u64::from(media.ssrc & 0x3fff);
         Self {
             next_repair: highest,
+            timeline: Timeline::new(media.kind),
             media,
             target: None,
+            granted: None,
+            paused: None,
             feed: None,
             highest,
             last: None,
@@ -109,43 +118,54 @@ impl Slot {
         }
     }
 
-    /// Sets what shall feed the slot. A picture keeps flowing until the other source's key frame if `keep_feed` says
+    /// Sets what shall feed the slot. A picture keeps flowing until the other layer's key frame if `keep_feed` says
     /// that its source still may be seen; sound is cut at once.
-    pub(super) fn aim(&mut self, target: Option<LineId>, keep_feed: impl Fn(LineId) -> bool) {
+    pub(super) fn aim(&mut self, target: Option<LayerId>, keep_feed: impl Fn(LineId) -> bool) {
         self.target = target;
+        self.paused = None;
         let Some(feed) = self.feed else { return };
         let keeps = match self.media.kind {
-            MediaKind::Video => target.is_some() && keep_feed(feed.line),
-            MediaKind::Audio => target == Some(feed.line),
+            MediaKind::Video => target.is_some() && keep_feed(feed.layer.line),
+            MediaKind::Audio => target == Some(feed.layer),
         };
         if !keeps {
             self.feed = None;
         }
     }
 
-    pub(super) fn target(&self) -> Option<LineId> {
+    /// Sends nothing of `line`, which the slot would show, because the subscriber's line does not carry it.
+    pub(super) fn pause(&mut self, line: LineId) {
+        self.aim(None, |_| false);
+        self.paused = Some(line);
+    }
+
+    pub(super) fn target(&self) -> Option<LayerId> {
         self.target
     }
 
-    /// The line that feeds the slot, and which of its counts.
-    pub(super) fn feed(&self) -> Option<(LineId, u64)> {
-        self.feed.map(|feed| (feed.line, feed.epoch))
+    pub(super) fn paused(&self) -> Option<LineId> {
+        self.paused
     }
 
-    /// What the subscriber sees or hears of: a picture from its key frame on, a voice from its choice on.
+    /// The layer that feeds the slot, and which of its counts.
+    pub(super) fn feed(&self) -> Option<(LayerId, u64)> {
+        self.feed.map(|feed| (feed.layer, feed.epoch))
+    }
+
+    /// What the subscriber sees or hears of: a picture from its key frame on, or paused; a voice from its choice on.
     pub(super) fn shown(&self) -> Option<LineId> {
         match self.media.kind {
-            MediaKind::Video => self.feed.map(|feed| feed.line),
-            MediaKind::Audio => self.target,
+            MediaKind::Video => self.feed.map(|feed| feed.layer.line).or(self.paused),
+            MediaKind::Audio => self.target.map(|layer| layer.line),
         }
     }
 
-    /// Takes a packet of a line that feeds the slot or shall feed it.
+    /// Takes a packet of a layer that feeds the slot or shall feed it.
     pub(super) fn offer<'a>(&mut self, packet: &Incoming<'a>) -> Option<Outgoing<'a>> {
-        let feeds = self.feed() == Some((packet.line, packet.epoch));
+        let feeds = self.feed() == Some((packet.layer, packet.epoch));
         let feed = match self.feed {
             Some(feed) if feeds => feed,
-            _ if self.target == Some(packet.line) && packet.may_switch => self.switch(packet),
+            _ if self.target == Some(packet.layer) && packet.may_switch => self.switch(packet),
             _ => return None,
         };
         let index = packet.index.checked_sub(feed.first)?.checked_add(feed.base)?;
@@ -162,9 +182,9 @@ impl Slot {
             let picture_id = packet.vp8.and_then(|vp8| vp8.picture_id).map(|id| id.value());
             let tl0 = packet.vp8.and_then(|vp8| vp8.tl0_pic_idx);
             let before = self.last;
+            let timestamp = packet.header.timestamp.wrapping_add(feed.timestamp_offset);
+            self.timeline.gave(packet.now, timestamp);
             self.last = Some(Last {
-                at: packet.now,
-                timestamp: packet.header.timestamp.wrapping_add(feed.timestamp_offset),
                 picture_id: picture_id.map_or(before.map_or(0, |last| last.picture_id), |id| {
                     id.wrapping_add(feed.picture_id_offset)
                 }),
@@ -179,12 +199,12 @@ impl Slot {
     }
 
     /// The source's index behind a sequence number that the subscriber misses, if the present feed gave it out.
-    pub(super) fn source_index(&self, sequence_number: u16) -> Option<(LineId, u64, u64)> {
+    pub(super) fn source_index(&self, sequence_number: u16) -> Option<(LayerId, u64, u64)> {
         let feed = self.feed?;
         let behind = (self.highest as u16).wrapping_sub(sequence_number);
         let index = self.highest.checked_sub(u64::from(behind))?;
         let distance = index.checked_sub(feed.base)?;
-        Some((feed.line, feed.epoch, feed.first + distance))
+        Some((feed.layer, feed.epoch, feed.first + distance))
     }
 
     /// A stored packet of the present feed, exactly as it was given out.
@@ -229,12 +249,14 @@ impl Slot {
         })
     }
 
-    /// The source's report in the slot's terms.
-    pub(super) fn sender_info(&self, ntp: NtpTime, rtp: u32) -> Option<SenderInfo> {
+    /// The report of what feeds the slot, in the slot's terms.
+    pub(super) fn sender_info(&mut self, ntp: NtpTime, rtp: u32) -> Option<SenderInfo> {
         let feed = self.feed?;
+        let rtp = rtp.wrapping_add(feed.timestamp_offset);
+        self.timeline.reported(feed.layer.line, ntp, rtp);
         Some(SenderInfo {
             ntp,
-            rtp: rtp.wrapping_add(feed.timestamp_offset),
+            rtp,
             packets: self.packets,
             bytes: self.bytes,
         })
@@ -242,18 +264,20 @@ impl Slot {
 
     fn switch(&mut self, packet: &Incoming<'_>) -> Feed {
         let mut feed = Feed {
-            line: packet.line,
+            layer: packet.layer,
             epoch: packet.epoch,
             first: packet.index,
             base: self.highest + 1,
-            timestamp_offset: 0,
+            timestamp_offset: self.timeline.offset(
+                packet.now,
+                packet.layer.line,
+                packet.header.timestamp,
+                packet.report,
+            ),
             picture_id_offset: 0,
             tl0_offset: 0,
         };
         if let Some(last) = self.last {
-            let elapsed = packet.now.saturating_duration_since(last.at);
-            let timestamp = last.timestamp.wrapping_add(ticks(self.media.kind, elapsed));
-            feed.timestamp_offset = timestamp.wrapping_sub(packet.header.timestamp);
             if let Some(id) = packet.vp8.and_then(|vp8| vp8.picture_id) {
                 feed.picture_id_offset = last.picture_id.wrapping_add(1).wrapping_sub(id.value());
             }
@@ -298,14 +322,4 @@ impl Slot {
             switched,
         }
     }
-}
-
-/// Elapsed time in the units of the clock, at least one frame: two pictures never share a timestamp.
-fn ticks(kind: MediaKind, elapsed: Duration) -> u32 {
-    let least = match kind {
-        MediaKind::Video => Duration::from_millis(10),
-        MediaKind::Audio => Duration::from_millis(20),
-    };
-    // 32 bits wrap: only the place in the wrap counts.
-    (elapsed.max(least).as_micros() * u128::from(kind.clock_rate_hz()) / 1_000_000) as u32
 }

@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use seodang_model::protocol::{SlotInfo, ViewSlot};
 use seodang_model::{MediaKind, ParticipantId, Publication};
+use seodang_rtp::ReportBlocks;
 
 use super::Negotiated;
-use super::line::LineId;
+use super::downlink::{Downlink, Losses, Rate};
+use super::line::{LayerId, LineId};
 use super::loudness::{Voice, choose_voices};
 use super::nack::{ResendBudget, Resends};
 use super::round_trip::RoundTrip;
@@ -20,13 +22,22 @@ pub(super) struct Subscriber {
     /// For each slot.
     pub(super) resends: Vec<Resends>,
     pub(super) budget: ResendBudget,
+    /// Everything that is sent.
+    pub(super) sent: Rate,
+    pub(super) downlink: Downlink,
+    losses: Losses,
     pub(super) round_trip: RoundTrip,
     pub(super) generation: u32,
     view: Vec<ViewSlot>,
     /// What the participant was told last.
-    told: Option<(u32, Vec<Option<Publication>>)>,
+    told: Option<(u32, Vec<Shown>)>,
 }
 
+/// What a slot carries, and whether it pauses.
+type Shown = (Option<Publication>, bool);
+
+/// What a voice takes with its headers.
+const SOUND_BPS: u64 = 45_000;
 /// More wishes than a connection has lines make no sense.
 const MAX_VIEW_SLOTS: usize = 32;
 
@@ -38,6 +49,9 @@ impl Subscriber {
             slots: Vec::new(),
             resends: Vec::new(),
             budget: ResendBudget::new(now),
+            sent: Rate::default(),
+            downlink: Downlink::default(),
+            losses: Losses::default(),
             round_trip: RoundTrip::default(),
             generation: 0,
             view: Vec::new(),
@@ -50,6 +64,7 @@ impl Subscriber {
         self.slots = media.slots.iter().cloned().map(Slot::new).collect();
         self.resends.resize_with(self.slots.len(), Resends::default);
         self.budget = ResendBudget::new(now);
+        (self.sent, self.downlink, self.losses) = Default::default();
         self.round_trip = RoundTrip::default();
     }
 
@@ -66,18 +81,47 @@ impl Subscriber {
         self.view = view.iter().take(MAX_VIEW_SLOTS).cloned().collect();
     }
 
-    /// The publication that a video slot shall show; only pictures count.
-    pub(super) fn wanted(&self, mid: &str) -> Option<Publication> {
-        let wish = self.view.iter().find(|wish| wish.mid == mid)?;
-        let publication = Publication {
-            participant: wish.participant,
-            source: wish.source,
-        };
-        (wish.source.kind() == MediaKind::Video).then_some(publication)
+    /// What a video slot shall show, and how large; only pictures count.
+    pub(super) fn wanted(&self, mid: &str) -> Option<&ViewSlot> {
+        let mut wishes = self.view.iter();
+        wishes.find(|wish| wish.mid == mid && wish.source.kind() == MediaKind::Video)
+    }
+
+    /// Takes what the participant says of its slots' packets; whether that changes what its line is believed to carry.
+    pub(super) fn handle_reports(&mut self, now: Instant, reports: ReportBlocks<'_>) -> bool {
+        let own = |ssrc| self.slots.iter().any(|slot| slot.media.ssrc == ssrc);
+        for report in reports.iter().filter(|report| own(report.ssrc)) {
+            self.losses.add(&report);
+        }
+        let before = self.downlink.limit_bps();
+        if let Some((loss, sent_bps)) = self.losses.take(now).zip(self.sent.bps()) {
+            self.downlink.handle_loss(now, loss, sent_bps);
+        }
+        self.downlink.limit_bps() != before
+    }
+
+    /// Takes the participant's own estimate; answers as [`Self::handle_reports`].
+    pub(super) fn handle_estimate(&mut self, now: Instant, bitrate_bps: u64) -> bool {
+        let before = self.downlink.limit_bps();
+        if let Some(sent_bps) = self.sent.bps() {
+            self.downlink.handle_estimate(now, bitrate_bps, sent_bps);
+        }
+        self.downlink.limit_bps() != before
+    }
+
+    /// What is left of the line's limit when all sound is sent; `None`: there is no limit.
+    pub(super) fn left_for_pictures_bps(&self) -> Option<u64> {
+        let sounds = self
+            .slots
+            .iter()
+            .filter(|slot| slot.media.kind == MediaKind::Audio);
+        let heard = sounds.filter(|slot| slot.target().is_some()).count() as u64;
+        let limit_bps = self.downlink.limit_bps()?;
+        Some(limit_bps.saturating_sub(heard * SOUND_BPS))
     }
 
     /// Chooses what the audio slots carry: voices, and in the last one a screen's sound. With a single audio slot there
-    /// is no place for the latter.
+    /// is no place for the latter. A slot that goes with a picture carries who is seen in it.
     pub(super) fn choose_sound(&mut self, voices: &[Voice], screens: &[LineId]) {
         let places: Vec<_> = (0..self.slots.len())
             .filter(|place| self.slots[*place].media.kind == MediaKind::Audio)
@@ -86,16 +130,38 @@ impl Subscriber {
             Some((last, rest)) if !rest.is_empty() => (rest, Some(*last)),
             _ => (&places[..], None),
         };
-        let mut chosen: Vec<_> = places.iter().map(|place| self.slots[*place].target()).collect();
-        choose_voices(&mut chosen, voices);
-        for (place, line) in places.iter().zip(chosen) {
-            self.slots[*place].aim(line, |_| false);
+        let carried = |slot: &Slot| slot.target().map(|layer| layer.line);
+        let (mut free, mut others) = (Vec::new(), voices.to_vec());
+        for place in places {
+            let seen = self.seen_with(*place);
+            match others.iter().position(|voice| Some(voice.line.seat) == seen) {
+                Some(voice) => {
+                    let voice = others.remove(voice);
+                    self.slots[*place].aim(Some(LayerId::only(voice.line)), |_| false);
+                }
+                None => free.push(*place),
+            }
+        }
+        let mut chosen: Vec<_> = free.iter().map(|place| carried(&self.slots[*place])).collect();
+        choose_voices(&mut chosen, &others);
+        for (place, line) in free.iter().zip(chosen) {
+            self.slots[*place].aim(line.map(LayerId::only), |_| false);
         }
         if let Some(last) = last {
+            let seen = self.seen_with(last);
             let slot = &mut self.slots[last];
-            let stays = slot.target().filter(|line| screens.contains(line));
-            slot.aim(stays.or(screens.first().copied()), |_| false);
+            let with = screens.iter().find(|line| Some(line.seat) == seen).copied();
+            let stays = carried(slot).filter(|line| screens.contains(line));
+            let line = with.or(stays).or(screens.first().copied());
+            slot.aim(line.map(LayerId::only), |_| false);
         }
+    }
+
+    /// The seat of who is seen in the picture that an audio slot goes with.
+    fn seen_with(&self, place: usize) -> Option<usize> {
+        let picture = self.slots[place].media.lips.as_ref()?;
+        let slot = self.slots.iter().find(|slot| slot.media.mid == *picture)?;
+        Some(slot.shown()?.seat)
     }
 
     /// Whether more voices than slots compete, so that loudness decides.
@@ -116,7 +182,7 @@ impl Subscriber {
         let shown: Vec<_> = self
             .slots
             .iter()
-            .map(|slot| slot.shown().and_then(&publication))
+            .map(|slot| (slot.shown().and_then(&publication), slot.paused().is_some()))
             .collect();
         let told = Some((self.generation, shown));
         if !self.ready || told == self.told {
@@ -135,6 +201,7 @@ impl Subscriber {
                     mid: slot.media.mid.clone(),
                     participant: shown.map(|publication| publication.participant),
                     source: shown.map(|publication| publication.source),
+                    paused: slot.paused().is_some(),
                 }
             })
             .collect()

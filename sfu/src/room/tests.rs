@@ -2,6 +2,7 @@
 
 mod abuse;
 mod feedback;
+mod layers;
 mod loss;
 mod mirror;
 mod nonces;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use seodang_model::protocol::{MediaState, SlotInfo, ViewSlot};
 use seodang_model::{MediaKind, ParticipantId, Publication, Rights, Source};
-use seodang_rtp::{Rtcp, RtcpWriter, RtpHeader, RtpView, read_rtcp};
+use seodang_rtp::{FrameSize, Rtcp, RtcpWriter, RtpHeader, RtpView, read_rtcp};
 
 use super::*;
 use crate::SfuEvent;
@@ -28,6 +29,7 @@ pub(super) const OPUS: u8 = 111;
 pub(super) const RTX: u8 = 97;
 pub(super) const SLOT_RTX: u8 = 122;
 const MID_ID: u8 = 4;
+const RID_ID: u8 = 5;
 const LEVEL_ID: u8 = 1;
 
 /// An RTP packet that a subscriber was given.
@@ -188,6 +190,7 @@ pub(super) fn negotiated(number: usize, video: usize, audio: usize) -> Negotiate
     });
     let slots = (0..video + audio).map(|slot| NegotiatedSlot {
         mid: format!("s{slot}"),
+        lips: None,
         kind: if slot < video {
             MediaKind::Video
         } else {
@@ -211,6 +214,10 @@ impl Class {
     pub(super) fn empty() -> Self {
         let room = Room::new(RoomConfig {
             publisher_bitrate_bps: 2_000_000,
+            recording_size: FrameSize {
+                width: 640,
+                height: 480,
+            },
         });
         Self {
             room,
@@ -235,6 +242,17 @@ impl Class {
         self.room.ready(self.now, who(number), &mut self.out);
     }
 
+    /// Connects with a camera in three layers.
+    pub(super) fn connect_layered(&mut self, number: usize, video: usize, audio: usize) {
+        let mut media = negotiated(number, video, audio);
+        let camera = &mut media.sources[0];
+        camera.ssrcs.clear();
+        camera.rids = ["q", "h", "f"].map(str::to_owned).into();
+        camera.extensions.rid = Some(RID_ID);
+        self.room.connect(self.now, who(number), &media, &mut self.out);
+        self.room.ready(self.now, who(number), &mut self.out);
+    }
+
     pub(super) fn publish(&mut self, number: usize, source: Source) {
         self.room.publish(self.now, of(number, source), &mut self.out);
     }
@@ -245,14 +263,28 @@ impl Class {
 
     /// `shown`: slot and publication.
     pub(super) fn view(&mut self, number: usize, generation: u32, shown: &[(usize, Publication)]) {
+        let shown: Vec<_> = shown
+            .iter()
+            .map(|(slot, publication)| (*slot, *publication, (0, 0)))
+            .collect();
+        self.view_sized(number, generation, &shown);
+    }
+
+    /// `shown`: slot, publication, and size of the tile.
+    pub(super) fn view_sized(
+        &mut self,
+        number: usize,
+        generation: u32,
+        shown: &[(usize, Publication, (u16, u16))],
+    ) {
         let slots: Vec<_> = shown
             .iter()
-            .map(|(slot, publication)| ViewSlot {
+            .map(|(slot, publication, (width, height))| ViewSlot {
                 mid: format!("s{slot}"),
                 participant: publication.participant,
                 source: publication.source,
-                width: 0,
-                height: 0,
+                width: *width,
+                height: *height,
             })
             .collect();
         self.room
@@ -311,6 +343,61 @@ impl Class {
 
 pub(super) fn picture(number: usize, sequence_number: u16, key: bool) -> Vec<u8> {
     picture_of(number, u32::from(sequence_number), key)
+}
+
+/// The SSRC under which a participant sends a layer of its camera; announced nowhere.
+pub(super) fn layer_ssrc(number: usize, layer: usize) -> u32 {
+    (number as u32 + 1) * 100 + 20 + layer as u32
+}
+
+/// The `count`th packet of a layer of a camera with three, half a picture each; layer 0 is 160x120. Its timestamps and
+/// counters have nothing to do with those of the other layers.
+pub(super) fn layered(number: usize, layer: usize, count: u32, key: bool) -> Vec<u8> {
+    let header = RtpHeader {
+        marker: true,
+        payload_type: VP8,
+        sequence_number: (count as u16).wrapping_add(layer as u16 * 20_000),
+        timestamp: layer_timestamp(layer, count),
+        ssrc: layer_ssrc(number, layer),
+    };
+    let [high, low] = (header.sequence_number & 0x7fff).to_be_bytes();
+    let mut bytes = header.to_bytes().to_vec();
+    bytes[0] |= 0x10;
+    let rid = b"qhf"[layer];
+    bytes.extend_from_slice(&[
+        0xbe,
+        0xde,
+        0,
+        2,
+        (MID_ID << 4) | 2,
+        b'u',
+        b'p',
+        b'0',
+        RID_ID << 4,
+        rid,
+        0,
+        0,
+    ]);
+    bytes.extend_from_slice(&[0x90, 0xc0, 0x80 | high, low, low]);
+    let [width, height] = [160u16 << layer, 120 << layer].map(u16::to_le_bytes);
+    bytes.extend_from_slice(&[if key { 0x10 } else { 0x11 }, 2, 0, 0x9d, 1, 0x2a]);
+    bytes.extend_from_slice(&[
+        width[0],
+        width[1],
+        height[0],
+        height[1],
+        layer as u8,
+        number as u8,
+    ]);
+    bytes.extend_from_slice(&(count as u16).to_be_bytes());
+    bytes
+}
+
+/// The timestamp of a layer's `count`th picture, at 30 in a second.
+pub(super) fn layer_timestamp(layer: usize, count: u32) -> u32 {
+    count
+        .wrapping_mul(3000)
+        .wrapping_add(layer as u32 * 1_000_000_000)
 }
 
 /// The sender's `count`th picture; its sequence number wraps long before its timestamp.

@@ -138,6 +138,7 @@ impl Peer {
             sources,
             slots,
             restart,
+            lips: Default::default(),
         }
     }
 

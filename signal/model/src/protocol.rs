@@ -167,6 +167,10 @@ pub struct Offer {
     /// Whether `connection` is alive and gets new ICE credentials: an ICE restart.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart: bool,
+    /// Which slot for sound goes with which slot for pictures, by mid: who is seen in the one is heard in the other, and
+    /// both share an msid, so that lips and voice are played in time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lips: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for Offer {
@@ -246,6 +250,13 @@ pub enum ServerMessage {
         generation: u32,
         /// All slots of the connection, video and audio.
         slots: Vec<SlotInfo>,
+    },
+    /// Which encodings of a source to send; only of one that was offered with several.
+    Layers {
+        /// The source.
+        source: Source,
+        /// The encodings to send, by name; the others are to be switched off.
+        rids: Vec<String>,
     },
     /// One line of chat, to everyone including its author.
     Chat(ChatLine),
@@ -421,6 +432,9 @@ pub struct SlotInfo {
     pub participant: Option<ParticipantId>,
     /// Which of theirs; `null` when nothing does.
     pub source: Option<Source>,
+    /// Nothing of it is sent for now, because the way to the participant does not carry it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// One line of chat.

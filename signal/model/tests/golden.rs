@@ -50,6 +50,7 @@ fn every_message_has_a_golden_one() {
         "user_update",
         "answer",
         "slots",
+        "layers",
         "chat",
         "chat_history",
         "recording_state",

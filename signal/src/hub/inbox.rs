@@ -90,6 +90,11 @@ impl Shared {
             } => {
                 self.put_news(participant, |news| news.slots = Some((generation, slots)));
             }
+            SfuEvent::Layers { publication, rids } => {
+                self.put_news(publication.participant, |news| {
+                    news.layers.insert(publication.source, rids);
+                });
+            }
             SfuEvent::ReofferNeeded { participant, reason } => {
                 self.put_news(participant, |news| news.reoffer = Some(reason));
             }

@@ -292,6 +292,10 @@ impl House {
             workers: 1,
             candidates: vec![HERE],
             publisher_bitrate_bps: 1_000_000,
+            recording_size: seodang_rtp::FrameSize {
+                width: 640,
+                height: 480,
+            },
         };
         let (media, sfu, sfu_events) = Sfu::start(config).expect("media workers");
         let MirrorEnds {

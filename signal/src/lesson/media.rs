@@ -24,6 +24,8 @@ impl Lesson {
             return Err((ErrorCode::SlowDown, "the last offer is not answered yet"));
         }
         seat.is_offering = true;
+        // The connection to come sends all it offers until it is told otherwise.
+        seat.layers.clear();
         seat.reoffer_due = None;
         Ok(vec![Output::Media(MediaCommand::Offer {
             participant,
@@ -50,6 +52,7 @@ impl Lesson {
         }
         let mut out = vec![send(socket, reply)];
         out.extend(slots.map(|(generation, slots)| send(socket, ServerMessage::Slots { generation, slots })));
+        out.extend(seat.layers_messages().map(|message| send(socket, message)));
         out
     }
 
@@ -160,6 +163,17 @@ impl Lesson {
                 _ if seat.is_offering => seat.waiting_slots = Some((generation, slots)),
                 Some(socket) => out.push(send(socket, ServerMessage::Slots { generation, slots })),
                 None => {}
+            }
+        }
+        for (source, rids) in news.layers {
+            let message = ServerMessage::Layers {
+                source,
+                rids: rids.clone(),
+            };
+            seat.layers.insert(source, rids);
+            // While an offer is being answered it is not known whether the news are of that connection: they wait.
+            if !seat.is_offering {
+                out.extend(seat.socket.map(|socket| send(socket, message)));
             }
         }
         if let Some(reason) = news.reoffer {

@@ -1,9 +1,11 @@
 //! One seat of a lesson, and how it looks to whom.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use seodang_model::protocol::{Consents, IceState, MediaState, SignalingState, SlotInfo, States, UserInfo};
+use seodang_model::protocol::{
+    Consents, IceState, MediaState, ServerMessage, SignalingState, SlotInfo, States, UserInfo,
+};
 use seodang_model::{LessonId, Role, Source};
 
 use super::SocketId;
@@ -29,6 +31,8 @@ pub(crate) struct Seat {
     pub(super) is_offering: bool,
     /// What the slots carry, held back until the offer is answered.
     pub(super) waiting_slots: Option<(u32, Vec<SlotInfo>)>,
+    /// The encodings its connection shall send of each source, as far as it was ever told.
+    pub(super) layers: BTreeMap<Source, Vec<String>>,
     /// The connection went while nobody could be told.
     pub(super) reoffer_due: Option<&'static str>,
     /// Whether the mirror knows of it.
@@ -50,6 +54,7 @@ impl Seat {
             media: (IceState::New, MediaState::New),
             is_offering: false,
             waiting_slots: None,
+            layers: BTreeMap::new(),
             reoffer_due: None,
             mirrored: false,
             kept: Consents::default(),
@@ -102,6 +107,14 @@ impl Seat {
             consents: Some(self.record.consents),
             ..self.info_for_students()
         }
+    }
+
+    /// What its holder has to know to send the right encodings.
+    pub(super) fn layers_messages(&self) -> impl Iterator<Item = ServerMessage> {
+        self.layers.iter().map(|(source, rids)| ServerMessage::Layers {
+            source: *source,
+            rids: rids.clone(),
+        })
     }
 
     /// How the mirror knows it.

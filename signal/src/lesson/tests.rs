@@ -92,19 +92,9 @@ fn publications_outlive_the_socket_and_end_with_the_right() {
 fn slots_never_overtake_the_answer_that_makes_them() {
     let mut class = Class::new();
     let (one, socket) = class.join(Role::Student, 0);
-    let offer = Offer {
-        connection: 1,
-        sdp: String::new(),
-        sources: BTreeMap::new(),
-        slots: Vec::new(),
-        restart: false,
-    };
-    class
-        .lesson
-        .handle_offer(one, socket, offer.clone())
-        .expect("taken");
+    class.lesson.handle_offer(one, socket, offer()).expect("taken");
     assert!(matches!(
-        class.lesson.handle_offer(one, socket, offer),
+        class.lesson.handle_offer(one, socket, offer()),
         Err((ErrorCode::SlowDown, _))
     ));
     let news = MediaNews {
@@ -112,15 +102,55 @@ fn slots_never_overtake_the_answer_that_makes_them() {
         ..MediaNews::default()
     };
     assert!(class.lesson.handle_news(one, news).is_empty());
-    let answer = ServerMessage::Answer {
-        connection: 1,
-        sdp: String::new(),
-    };
-    let out = class.lesson.handle_answer(one, socket, answer);
+    let out = class.lesson.handle_answer(one, socket, answer());
     let kinds: Vec<bool> = sent(&out)
         .map(|message| matches!(message, ServerMessage::Slots { .. }))
         .collect();
     assert_eq!(kinds, [false, true]);
+}
+
+#[test]
+fn encodings_are_told_behind_the_answer_at_once_and_again_to_who_comes_back() {
+    let mut class = Class::new();
+    let (one, socket) = class.join(Role::Student, 0);
+    let news = |rids: &[&str]| MediaNews {
+        layers: BTreeMap::from([(Source::Camera, rids.iter().map(|rid| (*rid).to_owned()).collect())]),
+        ..MediaNews::default()
+    };
+    let told = |out: &[Output]| -> Vec<Vec<String>> {
+        let rids = sent(out).filter_map(|message| match message {
+            ServerMessage::Layers {
+                source: Source::Camera,
+                rids,
+            } => Some(rids.clone()),
+            _ => None,
+        });
+        rids.collect()
+    };
+    class.lesson.handle_offer(one, socket, offer()).expect("taken");
+    assert!(
+        class.lesson.handle_news(one, news(&["h", "f"])).is_empty(),
+        "not before the answer"
+    );
+    assert_eq!(
+        told(&class.lesson.handle_answer(one, socket, answer())),
+        [["h", "f"]]
+    );
+    assert_eq!(told(&class.lesson.handle_news(one, news(&["h"]))), [["h"]]);
+    class.lesson.handle_disconnect(class.at(1), one, socket);
+    assert!(
+        class.lesson.handle_news(one, news(&["f"])).is_empty(),
+        "nobody is there"
+    );
+    let record = class.lesson.seats[&one].record.clone();
+    let out = class.retake(record, SocketId(80), 2);
+    assert_eq!(told(&out), [["f"]]);
+    class
+        .lesson
+        .handle_offer(one, SocketId(80), offer())
+        .expect("taken");
+    let out = class.lesson.handle_answer(one, SocketId(80), answer());
+    assert!(told(&out).is_empty(), "a fresh connection begins with all");
 }
 
 #[test]
@@ -261,6 +291,24 @@ fn after_a_restart_seats_wait_for_their_holders() {
         "the mirror is as new as the server"
     );
     assert!(sent(&out).any(|message| matches!(message, ServerMessage::Reoffer { .. })));
+}
+
+fn offer() -> Offer {
+    Offer {
+        connection: 1,
+        sdp: String::new(),
+        sources: BTreeMap::new(),
+        slots: Vec::new(),
+        lips: BTreeMap::new(),
+        restart: false,
+    }
+}
+
+fn answer() -> ServerMessage {
+    ServerMessage::Answer {
+        connection: 1,
+        sdp: String::new(),
+    }
 }
 
 struct Class {

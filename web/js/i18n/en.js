@@ -159,6 +159,7 @@ export const en = {
   screen_of: "Screen of {name}",
   picture_coming: "The picture is coming …",
   seat_lost: "Connection lost",
+  picture_paused: "Paused: slow connection",
   media_stalled: "No picture arrives",
   muted: "microphone off",
   speaking: "speaking",

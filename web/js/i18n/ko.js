@@ -160,6 +160,7 @@ export const ko = {
   screen_of: "{name}님의 화면",
   picture_coming: "화면이 오고 있어요 …",
   seat_lost: "연결 끊김",
+  picture_paused: "연결이 느려 잠시 멈춤",
   media_stalled: "화면이 오지 않아요",
   muted: "마이크 꺼짐",
   speaking: "말하는 중",

@@ -11,13 +11,28 @@ export const SCREEN_SLOTS = 2;
 /** Audio slots: five voices and the sound of a screen. */
 const AUDIO_SLOTS = 6;
 
-/** Sending lines in the order of the offer, with the most bits per second each may take; voice keeps the browser's own choice. */
-const SENDING = /** @type {const} */ ([
-  { source: "camera", kind: "video", maxBitrate: 1_200_000 },
-  { source: "microphone", kind: "audio", maxBitrate: undefined },
-  { source: "screen", kind: "video", maxBitrate: 2_500_000 },
-  { source: "screen_audio", kind: "audio", maxBitrate: 96_000 },
-]);
+/**
+ * The camera for small tiles and for large ones, from the smallest to the largest. The server says by `layers` which of them
+ * anybody needs. Two, because Chromium sends no more of a picture below 960x540, and would leave out the largest.
+ *
+ * @type {RTCRtpEncodingParameters[]}
+ */
+const CAMERA_LAYERS = [
+  { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 300_000 },
+  { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 1_200_000 },
+];
+
+/**
+ * Sending lines in the order of the offer, with the most bits per second each may take; voice keeps the browser's own choice.
+ *
+ * @type {{source: Source, kind: "audio" | "video", sendEncodings?: RTCRtpEncodingParameters[]}[]}
+ */
+const SENDING = [
+  { source: "camera", kind: "video", sendEncodings: CAMERA_LAYERS },
+  { source: "microphone", kind: "audio" },
+  { source: "screen", kind: "video", sendEncodings: [{ maxBitrate: 2_500_000 }] },
+  { source: "screen_audio", kind: "audio", sendEncodings: [{ maxBitrate: 96_000 }] },
+];
 
 /**
  * Which receiving line is for what, by mid.
@@ -48,8 +63,9 @@ export class Connection {
     this.receivers = new Map();
     /** @type {SlotMids} */
     this.slots = { page: [], spotlight: "", screens: [], audio: [] };
-    for (const { source, kind, maxBitrate } of SENDING) {
-      const sendEncodings = maxBitrate === undefined ? undefined : [{ maxBitrate }];
+    /** Changes of what is sent, one after the other: each begins with what the one before left. */
+    this.layering = Promise.resolve();
+    for (const { source, kind, sendEncodings } of SENDING) {
       this.senders.set(source, peer.addTransceiver(kind, { direction: "sendonly", sendEncodings }));
     }
     /** @type {RTCRtpTransceiver[]} */
@@ -119,6 +135,7 @@ export class Connection {
       sdp: this.peer.localDescription?.sdp ?? sdp,
       sources,
       slots: [...video, ...audio],
+      lips: { [this.slots.spotlight]: audio[0], [this.slots.screens[0]]: audio[AUDIO_SLOTS - 1] },
     };
   }
 
@@ -141,6 +158,31 @@ export class Connection {
   async replace(source, track) {
     if (this.peer.signalingState === "closed") return;
     await this.senders.get(source)?.sender.replaceTrack(track);
+  }
+
+  /**
+   * Sends these encodings of a source and no others.
+   *
+   * @param {Source} source
+   * @param {string[]} rids
+   * @returns {Promise<void>}
+   */
+  setLayers(source, rids) {
+    this.layering = this.layering.then(() => this.#setLayers(source, rids)).catch(() => undefined);
+    return this.layering;
+  }
+
+  /**
+   * @param {Source} source
+   * @param {string[]} rids
+   */
+  async #setLayers(source, rids) {
+    const sender = this.senders.get(source)?.sender;
+    if (!sender || this.peer.signalingState === "closed") return;
+    const parameters = sender.getParameters();
+    // A browser that sends one encoding gives it no name, and goes on.
+    for (const encoding of parameters.encodings) if (encoding.rid) encoding.active = rids.includes(encoding.rid);
+    await sender.setParameters(parameters);
   }
 
   /**

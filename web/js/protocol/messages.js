@@ -34,7 +34,7 @@
  * @property {Consents} [consents] of oneself, and of everyone for hosts
  */
 
-/** @typedef {{mid: string, participant: string | null, source: Source | null}} SlotInfo */
+/** @typedef {{mid: string, participant: string | null, source: Source | null, paused?: boolean}} SlotInfo */
 /** @typedef {{mid: string, participant: string, source: Source, width: number, height: number}} ViewSlot */
 
 /**
@@ -73,6 +73,7 @@
  *   | {type: "user_update", user: UserInfo}
  *   | {type: "answer", connection: number, sdp: string}
  *   | {type: "slots", generation: number, slots: SlotInfo[]}
+ *   | {type: "layers", source: Source, rids: string[]}
  *   | ({type: "chat"} & ChatLine)
  *   | {type: "chat_history", messages: ChatLine[], complete: boolean}
  *   | {type: "recording_state", you: Consents, room: Consents}
@@ -90,6 +91,7 @@
  * @property {Record<string, Source>} sources
  * @property {string[]} slots
  * @property {true} [restart] an ICE restart of this connection
+ * @property {Record<string, string>} [lips] the slot for sound that goes with a slot for pictures
  */
 
 /**

@@ -4,13 +4,28 @@
 /** @import { Connection } from "./connection.js" */
 
 /**
+ * One encoding of a source that is sent in several.
+ *
+ * @typedef {object} LayerStats
+ * @property {string} rid
+ * @property {boolean} active whether it is switched on
+ * @property {number} bytes_sent
+ * @property {number} frames_sent
+ * @property {number} frame_width
+ * @property {number} frame_height
+ */
+
+/**
+ * All encodings together.
+ *
  * @typedef {object} SourceStats
  * @property {number} bytes_sent
  * @property {number} packets_sent
  * @property {number} frames_sent 0 for sound
  * @property {number} key_frames_sent
  * @property {number} nacks_received
- * @property {number} lost_share 0 to 1, as the server reports it
+ * @property {number} lost_share 0 to 1, as the server reports it; of the worst encoding
+ * @property {LayerStats[]} layers empty for a source that is sent once
  */
 
 /**
@@ -62,7 +77,7 @@ export async function summarise(connection, slots) {
       summary.round_trip_ms = Math.round(entry.currentRoundTripTime * 1000);
     } else if (entry.type === "outbound-rtp") {
       const source = sourceByMid.get(entry.mid);
-      if (source) summary.sources[source] = sourceStats(entry, report);
+      if (source) summary.sources[source] = added(summary.sources[source], entry, report);
     } else if (entry.type === "inbound-rtp" && connection.receivers.has(entry.mid)) {
       summary.slots.push(slotStats(entry, slots.get(entry.mid)));
     }
@@ -72,19 +87,36 @@ export async function summarise(connection, slots) {
 }
 
 /**
+ * @param {SourceStats | undefined} sum of the encodings before
  * @param {any} entry an `outbound-rtp`
  * @param {RTCStatsReport} report
  * @returns {SourceStats}
  */
-function sourceStats(entry, report) {
+function added(sum, entry, report) {
   const remote = /** @type {any} */ (entry.remoteId ? report.get(entry.remoteId) : undefined);
   return {
+    bytes_sent: (sum?.bytes_sent ?? 0) + (entry.bytesSent ?? 0),
+    packets_sent: (sum?.packets_sent ?? 0) + (entry.packetsSent ?? 0),
+    frames_sent: (sum?.frames_sent ?? 0) + (entry.framesSent ?? 0),
+    key_frames_sent: (sum?.key_frames_sent ?? 0) + (entry.keyFramesEncoded ?? 0),
+    nacks_received: (sum?.nacks_received ?? 0) + (entry.nackCount ?? 0),
+    lost_share: Math.max(sum?.lost_share ?? 0, remote?.fractionLost ?? 0),
+    layers: [...(sum?.layers ?? []), ...(entry.rid ? [layerStats(entry)] : [])],
+  };
+}
+
+/**
+ * @param {any} entry an `outbound-rtp`
+ * @returns {LayerStats}
+ */
+function layerStats(entry) {
+  return {
+    rid: entry.rid,
+    active: entry.active ?? true,
     bytes_sent: entry.bytesSent ?? 0,
-    packets_sent: entry.packetsSent ?? 0,
     frames_sent: entry.framesSent ?? 0,
-    key_frames_sent: entry.keyFramesEncoded ?? 0,
-    nacks_received: entry.nackCount ?? 0,
-    lost_share: remote?.fractionLost ?? 0,
+    frame_width: entry.frameWidth ?? 0,
+    frame_height: entry.frameHeight ?? 0,
   };
 }
 

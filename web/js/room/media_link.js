@@ -203,6 +203,14 @@ export class MediaLink {
     this.events.changed();
   }
 
+  /**
+   * @param {Source} source
+   * @param {string[]} rids the encodings anybody needs
+   */
+  handleLayers(source, rids) {
+    if (this.answered) void this.connection?.setLayers(source, rids);
+  }
+
   /** The socket or the connection is new: the server may not have got the last view. */
   repeatView() {
     this.viewTold = false;

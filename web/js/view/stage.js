@@ -8,7 +8,7 @@ import { SlotElements, videoOf } from "./slot_elements.js";
 import { Tile, toneOf } from "./tile.js";
 
 /** @import { Room } from "../room.js" */
-/** @import { Source, UserInfo } from "../protocol/messages.js" */
+/** @import { SlotInfo, Source, UserInfo } from "../protocol/messages.js" */
 /** @import { Layout } from "../room/layout.js" */
 
 export class Stage {
@@ -103,6 +103,7 @@ export class Stage {
       own,
       source,
       video: own ? this.#mirrorVideo() : this.#slotVideo(user.participant, source),
+      paused: !own && this.#slot(user.participant, source)?.paused === true,
       speaking: this.room.monitor.speaking.has(user.participant),
       pinned: this.room.pinned === user.participant,
     });
@@ -120,10 +121,17 @@ export class Stage {
    * @returns {HTMLVideoElement | null}
    */
   #slotVideo(participant, source) {
-    for (const slot of this.room.media.slots.values()) {
-      if (slot.participant === participant && slot.source === source) return this.slots.videos.get(slot.mid) ?? null;
-    }
-    return null;
+    const slot = this.#slot(participant, source);
+    return (slot && this.slots.videos.get(slot.mid)) ?? null;
+  }
+
+  /**
+   * @param {string} participant
+   * @param {Source} source
+   * @returns {SlotInfo | undefined} what carries it
+   */
+  #slot(participant, source) {
+    return [...this.room.media.slots.values()].find((slot) => slot.participant === participant && slot.source === source);
   }
 
   /** @returns {HTMLVideoElement | null} one's own camera, straight from the device */

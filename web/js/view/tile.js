@@ -14,6 +14,7 @@ import { setIcon, icon } from "./icons.js";
  * @property {HTMLVideoElement | null} video that carries it at the moment
  * @property {boolean} speaking
  * @property {boolean} pinned
+ * @property {boolean} paused nothing of it is sent for now, because the way here does not carry it
  */
 
 export class Tile {
@@ -28,6 +29,7 @@ export class Tile {
     this.letter = el("span", { class: "tile-letter", attrs: { "aria-hidden": "true" } });
     this.waiting = el("p", { class: "tile-waiting", t: "picture_coming" });
     this.lost = el("p", { class: "tile-lost", testid: "tile-lost" }, icon("warning"), el("span", { t: "seat_lost" }));
+    this.paused = el("p", { class: "tile-lost", testid: "tile-paused" }, icon("warning"), el("span", { t: "picture_paused" }));
     this.pin = el("button", { class: "icon-button tile-pin", testid: "tile-pin", attrs: { type: "button" }, on: { click: () => onPin(this.participant) } });
     this.placeholder = el("div", { class: "tile-placeholder" }, this.letter, this.waiting);
     this.element = el(
@@ -36,6 +38,7 @@ export class Tile {
       this.placeholder,
       el("p", { class: "tile-plate" }, this.microphone, this.name, this.detail),
       this.lost,
+      this.paused,
       this.pin,
     );
     this.showPicture = () => {
@@ -47,7 +50,7 @@ export class Tile {
   }
 
   /** @param {TileState} state */
-  draw({ user, own, source, video, speaking, pinned }) {
+  draw({ user, own, source, video, speaking, pinned, paused }) {
     this.participant = user.participant;
     setAttribute(this.element, "data-participant", user.participant);
     setAttribute(this.element, "data-source", source);
@@ -70,11 +73,12 @@ export class Tile {
     this.microphone.hidden = source === "screen";
     setIcon(this.microphone, muted ? "microphone_off" : speaking ? "sound" : "microphone");
     this.lost.hidden = user.states.signaling !== "lost";
+    this.paused.hidden = !paused || !this.lost.hidden;
     this.pin.hidden = own || source === "screen";
     setIcon(this.pin, pinned ? "small" : "large");
     mark(this.pin, "aria-label", pinned ? "make_small" : "make_large", { name: user.name });
     mark(this.pin, "title", pinned ? "make_small" : "make_large", { name: user.name });
-    const label = [this.name.textContent, muted ? t("muted") : "", speaking ? t("speaking") : ""].filter(Boolean).join(", ");
+    const label = [this.name.textContent, muted ? t("muted") : "", speaking ? t("speaking") : "", paused ? t("picture_paused") : ""].filter(Boolean).join(", ");
     setAttribute(this.element, "aria-label", label);
     this.showPicture();
   }

@@ -141,6 +141,7 @@ impl Worker {
                         ssrc: slot_ssrcs[place].media,
                         payload_type: codec.payload_type,
                         nack: codec.nack,
+                        lips: line.lips.clone(),
                         rtx: codec.rtx.map(|payload_type| SlotRtx {
                             ssrc: slot_ssrcs[place].rtx,
                             payload_type,

@@ -6,9 +6,9 @@ use seodang_rtp::{NtpTime, RtpPacket, SenderInfo};
 use super::*;
 
 #[derive(Default)]
-struct Written {
-    packets: Vec<RtpPacket>,
-    clocks: Vec<(NtpTime, u32)>,
+pub(super) struct Written {
+    pub(super) packets: Vec<RtpPacket>,
+    pub(super) clocks: Vec<(NtpTime, u32)>,
     dropped: bool,
 }
 
@@ -30,7 +30,7 @@ impl Drop for TestSink {
     }
 }
 
-fn attach(class: &mut Class, publication: Publication) -> Arc<Mutex<Written>> {
+pub(super) fn attach(class: &mut Class, publication: Publication) -> Arc<Mutex<Written>> {
     let written = Arc::default();
     class
         .room

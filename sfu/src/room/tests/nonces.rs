@@ -16,6 +16,13 @@ enum Step {
         skip: u16,
         key: bool,
     },
+    /// The same for one layer of the camera that has three.
+    Layered {
+        layer: usize,
+        back: u16,
+        skip: u16,
+        key: bool,
+    },
     Sound {
         number: usize,
         skip: u16,
@@ -24,6 +31,8 @@ enum Step {
     View {
         number: usize,
         shown: [usize; 2],
+        /// Width of the tiles.
+        width: u16,
     },
     Nack {
         number: usize,
@@ -61,6 +70,8 @@ enum Step {
 }
 
 const PEOPLE: usize = 4;
+/// Has a camera with three layers.
+const LAYERED: usize = 3;
 
 fn step() -> impl Strategy<Value = Step> {
     let source = prop_oneof![Just(Camera), Just(Microphone)];
@@ -69,8 +80,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(number, back, skip, key)| Step::Picture { number, back: back.saturating_sub(12), skip, key }),
         4 => (0..PEOPLE, 0u16..40, prop::bool::weighted(0.2))
             .prop_map(|(number, back, key)| Step::PictureAgain { number, back, key }),
+        12 => (0usize..3, 0u16..20, 1u16..4, prop::bool::weighted(0.2))
+            .prop_map(|(layer, back, skip, key)| Step::Layered { layer, back: back.saturating_sub(12), skip, key }),
         6 => (0..PEOPLE, 1u16..4, 0u8..128).prop_map(|(number, skip, below)| Step::Sound { number, skip, below }),
-        3 => (0..PEOPLE, [0..PEOPLE, 0..PEOPLE]).prop_map(|(number, shown)| Step::View { number, shown }),
+        3 => (0..PEOPLE, [0..PEOPLE, 0..PEOPLE], prop_oneof![Just(160u16), Just(320), Just(0)])
+            .prop_map(|(number, shown, width)| Step::View { number, shown, width }),
         24 => (0..PEOPLE, 0usize..3, 0u16..8).prop_map(|(number, slot, behind)| Step::Nack { number, slot, behind }),
         1 => (0..PEOPLE, source.clone()).prop_map(|(number, source)| Step::Publish { number, source }),
         1 => (0..PEOPLE, source).prop_map(|(number, source)| Step::Unpublish { number, source }),
@@ -81,16 +95,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+type Newest = (u64, [u8; 2], u32);
+
 /// What every packet given out has to keep, under the keys of one connection.
 #[derive(Default)]
 struct Watch {
     connections: [u32; PEOPLE],
     seen: BTreeMap<(ParticipantId, u32, u32, u64), Vec<u8>>,
     /// Highest index, its sender and timestamp, of each connection and SSRC.
-    newest: BTreeMap<(ParticipantId, u32, u32), (u64, u8, u32)>,
+    newest: BTreeMap<(ParticipantId, u32, u32), Newest>,
     again: usize,
     repairs: usize,
     switches: usize,
+    layer_switches: usize,
 }
 
 impl Watch {
@@ -141,7 +158,9 @@ impl Watch {
         assert_eq!(before, None, "given out twice");
         let payload = view.payload;
         let video = header.payload_type == 120;
-        let sender = payload[payload.len() - 3];
+        // The layer of pictures, and who sends them.
+        let layer = if video { payload[payload.len() - 4] } else { 0 };
+        let sender = [layer, payload[payload.len() - 3]];
         let newest = self.newest.get(&(given.to, connection, header.ssrc)).copied();
         match newest {
             Some((index, ..)) if given.index < index => return,
@@ -154,6 +173,7 @@ impl Watch {
                     assert_eq!(index + 1, given.index, "a gap that cannot be repaired");
                     assert_eq!(payload[5] & 1, 0, "a feed begins with a key frame");
                     self.switches += 1;
+                    self.layer_switches += usize::from(feeder[1] == sender[1]);
                 }
             }
             None if video => assert_eq!(payload[5] & 1, 0, "a feed begins with a key frame"),
@@ -168,15 +188,24 @@ impl Watch {
 
 fn enter(class: &mut Class, number: usize) {
     class.room.join(class.now, who(number), ALL, &mut class.out);
-    class.connect(number, 2, 2);
+    connect(class, number);
     class.publish(number, Camera);
     class.publish(number, Microphone);
+}
+
+fn connect(class: &mut Class, number: usize) {
+    if number == LAYERED {
+        class.connect_layered(number, 2, 2);
+    } else {
+        class.connect(number, 2, 2);
+    }
 }
 
 fn run(steps: &[Step]) -> Watch {
     let mut class = Class::empty();
     let mut watch = Watch::default();
     let mut pictures = [65_500u32; PEOPLE];
+    let mut layers = [65_500u32; 3];
     let mut sounds = [65_500u32; PEOPLE];
     let mut repairs = 0u16;
     for number in 0..PEOPLE {
@@ -196,6 +225,18 @@ fn run(steps: &[Step]) -> Watch {
                     &picture_of(number, pictures[number] - u32::from(back), key),
                 );
             }
+            Step::Layered {
+                layer,
+                back,
+                skip,
+                key,
+            } => {
+                layers[layer] += u32::from(skip);
+                class.send(
+                    LAYERED,
+                    &layered(LAYERED, layer, layers[layer] - u32::from(back), key),
+                );
+            }
             Step::PictureAgain { number, back, key } => {
                 repairs += 1;
                 let count = pictures[number] - u32::from(back);
@@ -205,8 +246,10 @@ fn run(steps: &[Step]) -> Watch {
                 sounds[number] += u32::from(skip);
                 class.send(number, &sound_of(number, Microphone, sounds[number], below));
             }
-            Step::View { number, shown } => {
-                class.view(number, 1, &[(0, of(shown[0], Camera)), (1, of(shown[1], Camera))]);
+            Step::View { number, shown, width } => {
+                let size = (width, width / 4 * 3);
+                let shown = [0, 1].map(|slot| (slot, of(shown[slot], Camera), size));
+                class.view_sized(number, 1, &shown);
             }
             Step::Nack { number, slot, behind } => {
                 let ssrc = slot_ssrc(number, slot);
@@ -220,7 +263,7 @@ fn run(steps: &[Step]) -> Watch {
             Step::Restart { number, jump } => pictures[number] += jump,
             Step::Reconnect { number } => {
                 watch.connections[number] += 1;
-                class.connect(number, 2, 2);
+                connect(&mut class, number);
             }
             Step::Leave { number } => {
                 class.room.leave(class.now, who(number), &mut class.out);
@@ -258,10 +301,19 @@ fn the_watch_sees_resends_and_switches() {
                 key: round % 5 == 0,
             });
         }
+        for layer in 0..3 {
+            steps.push(Step::Layered {
+                layer,
+                back: 0,
+                skip: 1,
+                key: round % 5 == 0,
+            });
+        }
         for number in [0, 1] {
             steps.push(Step::View {
                 number,
-                shown: [round % 2 + 2, 2],
+                shown: [round % 2 + 1, LAYERED],
+                width: if round % 20 < 10 { 160 } else { 0 },
             });
             steps.push(Step::Nack {
                 number,
@@ -273,10 +325,11 @@ fn the_watch_sees_resends_and_switches() {
     }
     let watch = run(&steps);
     assert!(
-        watch.again > 20 && watch.repairs > 20 && watch.switches > 10,
-        "{} {} {}",
+        watch.again > 20 && watch.repairs > 20 && watch.switches > 10 && watch.layer_switches > 10,
+        "{} {} {} {}",
         watch.again,
         watch.repairs,
-        watch.switches
+        watch.switches,
+        watch.layer_switches
     );
 }

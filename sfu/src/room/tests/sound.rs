@@ -1,4 +1,4 @@
-use seodang_model::Source::{Microphone, ScreenAudio};
+use seodang_model::Source::{Camera, Microphone, ScreenAudio};
 
 use super::*;
 
@@ -93,6 +93,37 @@ fn a_single_slot_carries_a_voice_and_none_nothing() {
     class.microphone(1, 1, 20);
     assert_eq!(class.out.shown(who(0)), [Some(of(1, Microphone))]);
     assert_eq!((class.given(0).len(), class.given(2).len()), (1, 0));
+}
+
+#[test]
+fn who_is_seen_large_is_heard_in_the_slot_that_goes_with_it_and_nowhere_else() {
+    let mut class = Class::of(4, 0, 0);
+    let mut media = negotiated(0, 1, 4);
+    media.slots[1].lips = Some("s0".to_owned());
+    class.room.connect(class.now, who(0), &media, &mut class.out);
+    class.room.ready(class.now, who(0), &mut class.out);
+    for number in 1..4 {
+        class.publish(number, Microphone);
+        class.publish(number, Camera);
+    }
+    let heard = |class: &Class| class.out.shown(who(0))[1..4].to_vec();
+    let [one, two, three] = [1, 2, 3].map(|number| Some(of(number, Microphone)));
+    assert_eq!(heard(&class), [one, two, three]);
+    class.view(0, 1, &[(0, of(3, Camera))]);
+    assert_eq!(heard(&class), [one, two, three], "not before the picture comes");
+    class.camera(3, 1, true);
+    assert_eq!(heard(&class)[0], three);
+    let others = &heard(&class)[1..];
+    assert!(
+        others.contains(&one) && others.contains(&two),
+        "everybody else stays heard"
+    );
+    class.unpublish(3, Microphone);
+    assert!(!heard(&class).contains(&three));
+    class.publish(3, Microphone);
+    assert_eq!(heard(&class)[0], three);
+    class.view(0, 2, &[]);
+    assert_eq!(heard(&class)[0], three, "nobody moves without need");
 }
 
 #[test]

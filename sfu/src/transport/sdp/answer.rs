@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use seodang_model::MediaKind;
 
-use super::offer::{AUDIO_LEVEL, LineUse, MID, ReadOffer, TRANSPORT_CC};
+use super::offer::{AUDIO_LEVEL, LineUse, MID, RID, RRID, ReadOffer, TRANSPORT_CC};
 use crate::transport::dtls::Fingerprint;
 use crate::transport::ice::Credentials;
 
@@ -106,25 +106,40 @@ pub(crate) fn write_answer(offer: &ReadOffer, with: &AnswerLines<'_>) -> String 
         }
         match line.used {
             LineUse::Source(_) => {
-                let level = line.extensions.audio_level;
-                for (id, uri) in [
-                    (line.extensions.mid, MID),
-                    (level.filter(|_| line.kind == MediaKind::Audio), AUDIO_LEVEL),
-                    (line.extensions.transport_cc, TRANSPORT_CC),
-                ] {
+                let ids = line.extensions;
+                // Without several encodings their names are of no use, and cost bytes in every packet.
+                let layered = !line.rids.is_empty();
+                let extensions = [
+                    (ids.mid, MID),
+                    (ids.rid.filter(|_| layered), RID),
+                    (ids.rrid.filter(|_| layered && codec.rtx.is_some()), RRID),
+                    (
+                        ids.audio_level.filter(|_| line.kind == MediaKind::Audio),
+                        AUDIO_LEVEL,
+                    ),
+                    (ids.transport_cc, TRANSPORT_CC),
+                ];
+                for (id, uri) in extensions {
                     if let Some(id) = id {
                         write(format_args!("a=extmap:{id} {uri}"));
                     }
                 }
-                if line.extensions.transport_cc.is_some() {
+                if ids.transport_cc.is_some() {
                     write(format_args!("a=rtcp-fb:{pt} transport-cc"));
                 }
                 write(format_args!("a=recvonly"));
+                for rid in &line.rids {
+                    write(format_args!("a=rid:{rid} recv"));
+                }
+                if layered {
+                    write(format_args!("a=simulcast:recv {}", line.rids.join(";")));
+                }
             }
             LineUse::Slot(place) => {
                 let SlotSsrcs { media, rtx } = with.slot_ssrcs.get(place).copied().unwrap_or_default();
                 write(format_args!("a=sendonly"));
-                write(format_args!("a=msid:slot-{mid} track-{mid}", mid = line.mid));
+                let shared = line.lips.as_ref().unwrap_or(&line.mid);
+                write(format_args!("a=msid:slot-{shared} track-{mid}", mid = line.mid));
                 if codec.rtx.is_some() {
                     write(format_args!("a=ssrc-group:FID {media} {rtx}"));
                     write(format_args!("a=ssrc:{media} cname:seodang"));

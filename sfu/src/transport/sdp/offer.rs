@@ -9,7 +9,7 @@ use seodang_model::protocol::Offer;
 use seodang_model::{MediaKind, Source};
 
 use crate::OfferError;
-use crate::room::{ExtensionIds, NegotiatedRtx, NegotiatedSource};
+use crate::room::{ExtensionIds, MOST_LAYERS, NegotiatedRtx, NegotiatedSource};
 use crate::transport::dtls::Fingerprint;
 
 /// Media lines of an offer; a page has 19, a participant of a load test that watches thirty a few more than 40.
@@ -72,6 +72,8 @@ pub(crate) struct Line {
     /// The encodings that are answered with yes.
     pub(crate) rids: Vec<String>,
     pub(crate) used: LineUse,
+    /// Of a slot for sound: the mid of the slot for pictures it goes with.
+    pub(crate) lips: Option<String>,
 }
 
 /// What a line is for.
@@ -163,6 +165,7 @@ pub(crate) fn read_offer(offer: &Offer) -> Result<ReadOffer, OfferError> {
             "sources or slots name a mid that is not in the session description",
         ));
     }
+    pair_lips(&offer.lips, &mut lines)?;
     Ok(ReadOffer {
         connection: offer.connection,
         restart: offer.restart,
@@ -171,6 +174,21 @@ pub(crate) fn read_offer(offer: &Offer) -> Result<ReadOffer, OfferError> {
         lines,
         slots: offer.slots.len(),
     })
+}
+
+fn pair_lips(lips: &BTreeMap<String, String>, lines: &mut [Line]) -> Result<(), OfferError> {
+    let slot = |line: &Line, mid: &str, kind| {
+        line.mid == mid && line.kind == kind && matches!(line.used, LineUse::Slot(_))
+    };
+    for (picture, sound) in lips {
+        let pictured = lines.iter().any(|line| slot(line, picture, MediaKind::Video));
+        let sounding = lines.iter_mut().find(|line| slot(line, sound, MediaKind::Audio));
+        match sounding.filter(|line| pictured && line.lips.is_none()) {
+            Some(line) => line.lips = Some(picture.clone()),
+            None => return Err(whole("lips pair a slot for pictures with one slot for sound")),
+        }
+    }
+    Ok(())
 }
 
 fn named_uses(offer: &Offer) -> Result<BTreeMap<&str, LineUse>, OfferError> {
@@ -268,7 +286,11 @@ fn read_line(
         pairs,
         rids: Vec::new(),
         used,
+        lips: None,
     };
+    if matches!(used, LineUse::Source(_)) && line.extensions.mid.is_some() && line.extensions.rid.is_some() {
+        line.rids = encodings(description);
+    }
     let repairs = match used {
         LineUse::Source(_) => line.can_bind_repair(),
         LineUse::Slot(_) => true,
@@ -290,6 +312,38 @@ impl Line {
         }
         self.extensions.mid.is_some() && (self.rids.is_empty() || self.extensions.rrid.is_some())
     }
+}
+
+/// The encodings of a line that sends several (RFC 8853), as far as they are taken; empty for a line that sends one.
+fn encodings(description: &MediaDescription) -> Vec<String> {
+    let named: Vec<&str> = values(description, "rid")
+        .filter_map(|text| {
+            let mut words = text.split_whitespace();
+            // RFC 8851 section 10: letters, digits, - and _; it goes into the answer as it is.
+            let name = words.next().filter(|name| name.len() <= 16)?;
+            let plain = name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+            (plain && words.next() == Some("send")).then_some(name)
+        })
+        .collect();
+    let Some(simulcast) = value(description, "simulcast") else {
+        return Vec::new();
+    };
+    let mut words = simulcast
+        .split_whitespace()
+        .skip_while(|word| *word != "send")
+        .skip(1);
+    let mut rids: Vec<String> = Vec::new();
+    for alternatives in words.next().unwrap_or_default().split(';') {
+        // Of alternatives the first counts; `~` says that it is not being sent at the moment.
+        let first = alternatives.split(',').next().unwrap_or_default();
+        let rid = first.strip_prefix('~').unwrap_or(first);
+        if named.contains(&rid) && rids.iter().all(|other| other != rid) && rids.len() < MOST_LAYERS {
+            rids.push(rid.to_owned());
+        }
+    }
+    if rids.len() < 2 { Vec::new() } else { rids }
 }
 
 fn find_codec(description: &MediaDescription, kind: MediaKind) -> Option<Codec> {

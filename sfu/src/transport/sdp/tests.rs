@@ -121,6 +121,33 @@ fn the_class_page_gets_its_sources_and_slots() {
 }
 
 #[test]
+fn a_picture_and_its_sound_share_an_msid() {
+    let mut page = class_page(CLASS_PAGES[0]);
+    page.lips = BTreeMap::from([("10".to_owned(), "13".to_owned())]);
+    let text = answer(&read_offer(&page).expect("a good offer"));
+    for msid in [
+        "a=msid:slot-10 track-10",
+        "a=msid:slot-10 track-13",
+        "a=msid:slot-11 track-11",
+    ] {
+        assert_eq!(count(&text, msid), 1, "{msid}");
+    }
+    for pairs in [
+        &[("10", "11")][..],
+        &[("13", "10")],
+        &[("10", "99")],
+        &[("0", "13")],
+        &[("9", "13"), ("10", "13")],
+    ] {
+        page.lips = pairs
+            .iter()
+            .map(|(picture, sound)| (picture.to_string(), sound.to_string()))
+            .collect();
+        assert!(read_offer(&page).is_err(), "{pairs:?}");
+    }
+}
+
+#[test]
 fn repair_streams_are_no_announced_sources() {
     let read = read_offer(&class_page(CLASS_PAGES[0])).expect("a good offer");
     let LineUse::Source(Source::Camera) = read.lines[0].used else {
@@ -162,13 +189,50 @@ fn repair_that_could_not_be_told_apart_is_answered_with_no() {
 }
 
 #[test]
-fn simulcast_is_answered_with_one_encoding() {
+fn three_encodings_of_a_source_are_taken_by_name() {
     for sdp in SIMULCAST {
-        let sources = BTreeMap::from([("0".to_owned(), Source::Camera)]);
-        let read = read_offer(&offer(sdp, sources, &[])).expect("a good offer");
+        let read = read_offer(&camera(sdp)).expect("a good offer");
+        let media = read.lines[0].negotiated_source(Source::Camera).expect("VP8");
+        assert_eq!(media.rids, ["q", "h", "f"]);
         let answer = answer(&read);
-        assert!(!answer.contains("a=rid") && !answer.contains("a=simulcast"));
         assert_eq!(count(&answer, "a=recvonly"), 1);
+        for line in [
+            "a=rid:q recv\r\na=rid:h recv\r\na=rid:f recv\r\n",
+            "a=simulcast:recv q;h;f\r\n",
+            "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n",
+            "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n",
+        ] {
+            assert!(answer.contains(line), "{line} in {answer}");
+        }
+    }
+    let page = answer(&read_offer(&class_page(CLASS_PAGES[0])).expect("a good offer"));
+    assert!(
+        !page.contains("stream-id") && !page.contains("a=simulcast"),
+        "one encoding needs no name"
+    );
+}
+
+#[test]
+fn encodings_that_are_not_described_or_too_many_are_left_out() {
+    let with = |rids: &[&str], simulcast: &str| {
+        let start = SIMULCAST[0].find("a=rid:q").expect("encodings");
+        let rids: String = rids.iter().map(|rid| format!("a=rid:{rid}\r\n")).collect();
+        let sdp = format!("{}{rids}a=simulcast:{simulcast}\r\n", &SIMULCAST[0][..start]);
+        let read = read_offer(&camera(&sdp)).expect("a good offer");
+        read.lines[0].rids.clone()
+    };
+    assert_eq!(with(&["1 send", "2 send"], "recv 9 send 1,5;~2"), ["1", "2"]);
+    assert_eq!(
+        with(&["1 send", "2 send", "3 send", "4 send"], "send 1;2;3;4").len(),
+        3
+    );
+    for (rids, simulcast) in [
+        (&["1 send", "2 recv"][..], "send 1;2"),
+        (&["1 send", "2 send"], "recv 1;2"),
+        (&["1 send", "a\u{e4} send"], "send 1;a\u{e4}"),
+        (&["1 send"], "send 1;1;1"),
+    ] {
+        assert_eq!(with(rids, simulcast), [""; 0], "{rids:?} {simulcast}");
     }
 }
 
@@ -276,6 +340,10 @@ proptest! {
     }
 }
 
+fn camera(sdp: &str) -> Offer {
+    offer(sdp, BTreeMap::from([("0".to_owned(), Source::Camera)]), &[])
+}
+
 fn offer(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offer {
     Offer {
         connection: 1,
@@ -283,6 +351,7 @@ fn offer(sdp: &str, sources: BTreeMap<String, Source>, slots: &[&str]) -> Offer 
         sources,
         slots: slots.iter().map(|mid| (*mid).to_owned()).collect(),
         restart: false,
+        lips: BTreeMap::new(),
     }
 }
 

@@ -211,6 +211,10 @@ impl Scene {
             workers: 1,
             candidates: Vec::new(),
             publisher_bitrate_bps: 1_000_000,
+            recording_size: seodang_rtp::FrameSize {
+                width: 640,
+                height: 480,
+            },
         })
         .expect("an sfu");
         let root = folder.path().to_owned();

@@ -117,6 +117,10 @@ fn desk(root: &std::path::Path) -> (Sfu, Desk) {
         workers: 1,
         candidates: Vec::new(),
         publisher_bitrate_bps: 1_000_000,
+        recording_size: seodang_rtp::FrameSize {
+            width: 640,
+            height: 480,
+        },
     })
     .expect("an sfu");
     let recorder = Recorder::start(RecorderConfig {
