@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use seodang_model::protocol::Offer;
 use seodang_model::{ParticipantId, Source};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
@@ -36,6 +38,10 @@ pub(crate) struct Peer {
     pub(crate) last_media: Vec<u8>,
     /// What its checks are named with, ours first.
     pub(crate) user_name: String,
+    /// Share of media datagrams that are lost, each way.
+    loss: f64,
+    chance: StdRng,
+    pub(crate) lost: usize,
 }
 
 /// How a ClientHello leaves: browsers' are so long that they come in two datagrams, in any order.
@@ -87,11 +93,26 @@ impl Peer {
             first_hello: Vec::new(),
             last_media: Vec::new(),
             user_name: String::new(),
+            loss: 0.0,
+            chance: StdRng::seed_from_u64(u64::from(sends)),
+            lost: 0,
         }
     }
 
     pub(crate) fn saying(self, hello: Hello) -> Self {
         Self { hello, ..self }
+    }
+
+    /// From here on this share of media datagrams is lost, each way.
+    pub(crate) fn lose(&mut self, share: f64) {
+        self.loss = share;
+    }
+
+    /// Whether a datagram gets through; checks of the way and the handshake always do.
+    fn passes(&mut self, datagram: &[u8]) -> bool {
+        let lost = (128..192).contains(&datagram[0]) && self.chance.random_bool(self.loss);
+        self.lost += usize::from(lost);
+        !lost
     }
 
     pub(crate) fn offer(&mut self) -> Offer {
@@ -194,20 +215,16 @@ impl Peer {
         reason = "a test that cannot read its socket has nothing to say"
     )]
     pub(crate) fn turn(&mut self) {
+        // What waits is read at once: a peer that reads one datagram a turn is late, and asks for what is under way.
+        self.socket.set_nonblocking(true).expect("a socket");
         let mut buffer = [0; 2_048];
+        while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
+            self.take(&buffer[..length], source);
+            self.drain();
+        }
+        self.socket.set_nonblocking(false).expect("a socket");
         match self.socket.recv_from(&mut buffer) {
-            Ok((length, source)) => {
-                let contents = buffer[..length].try_into().expect("a datagram");
-                let receive = Receive {
-                    proto: Protocol::Udp,
-                    source,
-                    destination: self.local,
-                    contents,
-                };
-                self.rtc
-                    .handle_input(Input::Receive(Instant::now(), receive))
-                    .expect("taken");
-            }
+            Ok((length, source)) => self.take(&buffer[..length], source),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 self.rtc
                     .handle_input(Input::Timeout(Instant::now()))
@@ -220,6 +237,21 @@ impl Peer {
             self.send_packet();
         }
         self.drain();
+    }
+
+    fn take(&mut self, datagram: &[u8], source: SocketAddr) {
+        if !self.passes(datagram) {
+            return;
+        }
+        let receive = Receive {
+            proto: Protocol::Udp,
+            source,
+            destination: self.local,
+            contents: datagram.try_into().expect("a datagram"),
+        };
+        self.rtc
+            .handle_input(Input::Receive(Instant::now(), receive))
+            .expect("taken");
     }
 
     fn send_packet(&mut self) {
@@ -264,8 +296,10 @@ impl Peer {
                     if transmit.contents[0] == 22 && self.first_hello.is_empty() {
                         self.first_hello = transmit.contents.to_vec();
                     }
-                    for datagram in cut_hello(&transmit.contents, self.hello) {
-                        self.send_raw(&datagram);
+                    if self.passes(&transmit.contents) {
+                        for datagram in cut_hello(&transmit.contents, self.hello) {
+                            self.send_raw(&datagram);
+                        }
                     }
                 }
                 Output::Event(Event::Connected) => self.connected = true,
