@@ -1,11 +1,12 @@
 //! Starting and stopping the analyzer, and the handle that feeds it.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::tz::TimeZone;
@@ -61,12 +62,30 @@ pub struct Analyzer {
 #[derive(Clone, Debug)]
 pub struct AnalyzerHandle {
     commands: SyncSender<Command>,
+    late_leaves: Arc<LateLeaves>,
     keyframes_waiting: Arc<AtomicUsize>,
     counters: Arc<Counters>,
 }
 
+/// Who left while the queue was full, and when: at most one entry for each participant. A leave must not be lost, it
+/// may be a withdrawn consent.
+#[derive(Debug, Default)]
+pub(crate) struct LateLeaves(Mutex<BTreeMap<ParticipantId, Instant>>);
+
+impl LateLeaves {
+    /// Takes them all.
+    pub(crate) fn take(&self) -> BTreeMap<ParticipantId, Instant> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, participant: ParticipantId, at: Instant) {
+        let mut leaves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        leaves.insert(participant, at);
+    }
+}
+
 /// Commands waiting for the driver, which takes them in microseconds: a whole school entering at once. When full the
-/// command is dropped, counted and logged as an error.
+/// command is dropped, counted and logged as an error; a leave is kept aside.
 const MOST_COMMANDS: usize = 8_192;
 /// Key frames among them; a further one is dropped and counted.
 const MOST_KEYFRAMES: usize = 1_024;
@@ -146,6 +165,7 @@ impl Analyzer {
             .map_err(AnalyzerError::Pool)?;
 
         let counters = Arc::new(Counters::default());
+        let late_leaves = Arc::new(LateLeaves::default());
         let keyframes_waiting = Arc::new(AtomicUsize::new(0));
         let (sender, commands) = sync_channel(MOST_COMMANDS);
         let (entries, entries_out) = sync_channel(MOST_ENTRIES);
@@ -170,6 +190,8 @@ impl Analyzer {
             pool,
             wishes,
             commands,
+            late_leaves: Arc::clone(&late_leaves),
+            overtaken: BTreeMap::new(),
             keyframes_waiting: Arc::clone(&keyframes_waiting),
             sender: sender.clone(),
             entries,
@@ -179,6 +201,7 @@ impl Analyzer {
         spawn("analyzer", move || driver.run())?;
         let handle = AnalyzerHandle {
             commands: sender.clone(),
+            late_leaves,
             keyframes_waiting,
             counters,
         };
@@ -233,9 +256,12 @@ impl AnalyzerHandle {
         }
     }
 
-    /// The participant left, or withdrew the consent: no row after this tick's.
+    /// The participant left, or withdrew the consent: no row after this tick's. Never dropped.
     pub fn leave(&self, participant: ParticipantId) {
-        self.send(Command::Leave(participant, Instant::now()));
+        let now = Instant::now();
+        if self.commands.try_send(Command::Leave(participant, now)).is_err() {
+            self.late_leaves.add(participant, now);
+        }
     }
 
     /// What happened so far.

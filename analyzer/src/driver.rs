@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use seodang_model::ParticipantId;
 use seodang_rtp::Frame;
 
+use crate::analyzer::LateLeaves;
 use crate::counts::Counters;
 use crate::develop::{Developed, Developer};
 use crate::frame_clock::Arrival;
@@ -51,6 +52,9 @@ pub(crate) struct Driver {
     pub(crate) pool: rayon::ThreadPool,
     pub(crate) wishes: Box<dyn Fn(ParticipantId) + Send>,
     pub(crate) commands: Receiver<Command>,
+    pub(crate) late_leaves: Arc<LateLeaves>,
+    /// Leaves that overtook what waited in the queue: it does not count when it was said before them.
+    pub(crate) overtaken: BTreeMap<ParticipantId, Instant>,
     pub(crate) keyframes_waiting: Arc<AtomicUsize>,
     /// For the decoding threads.
     pub(crate) sender: SyncSender<Command>,
@@ -89,13 +93,15 @@ impl Driver {
                 .poll_time()
                 .saturating_duration_since(Instant::now())
                 .min(LONGEST_SLEEP);
-            match self.commands.recv_timeout(wait) {
+            let command = self.commands.recv_timeout(wait);
+            self.handle_late_leaves();
+            match command {
                 Ok(Command::Shutdown) => {
                     ending = true;
                     self.rounds.handle_shutdown(Instant::now());
                 }
                 Ok(command) => self.handle_command(command),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.overtaken.clear(),
                 // The driver holds a sender itself.
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -113,8 +119,25 @@ impl Driver {
         }
     }
 
+    fn handle_late_leaves(&mut self) {
+        for (participant, at) in self.late_leaves.take() {
+            self.leave(participant, at);
+            self.overtaken.insert(participant, at);
+        }
+    }
+
+    fn leave(&mut self, participant: ParticipantId, at: Instant) {
+        self.rounds.handle_leave(at, participant);
+        self.work.previous.remove(&participant);
+    }
+
     fn handle_command(&mut self, command: Command) {
         match command {
+            Command::Enter { subject, since }
+                if self
+                    .overtaken
+                    .get(&subject.participant)
+                    .is_some_and(|left| since <= *left) => {}
             Command::Enter { subject, since } => self.rounds.handle_enter(*subject, since),
             Command::Camera(participant, camera, at) => self.rounds.handle_camera(at, participant, camera),
             Command::MediaOrigin(participant, origin) => self.rounds.handle_media_origin(participant, origin),
@@ -124,10 +147,7 @@ impl Driver {
                 self.rounds.handle_time(clocks());
                 self.rounds.handle_keyframe(participant, *frame, arrival);
             }
-            Command::Leave(participant, at) => {
-                self.rounds.handle_leave(at, participant);
-                self.work.previous.remove(&participant);
-            }
+            Command::Leave(participant, at) => self.leave(participant, at),
             Command::Done(participant, thumbnail) => {
                 self.work.running.remove(&participant);
                 // A picture that failed says nothing about the one before it.

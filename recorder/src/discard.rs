@@ -54,19 +54,28 @@ pub fn discard(root: &Path, place: &LessonPlace, now: OffsetDateTime) -> Result<
     ))
 }
 
-/// Erases what was put aside before `before`; how many lessons that were.
+/// What [`erase_discarded`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Lessons that are gone.
+    pub lessons: usize,
+    /// Lessons whose folder the disk did not give up; they are tried again the next time.
+    pub left: Vec<LessonPlace>,
+}
+
+/// Erases what was put aside before `before`; one lesson that cannot be erased stops no other.
 ///
 /// # Errors
-/// When the disk refuses; what was not erased is tried again the next time.
-pub fn erase_discarded(root: &Path, before: OffsetDateTime) -> Result<usize, RecorderError> {
+/// When the folder of what was put aside cannot be read.
+pub fn erase_discarded(root: &Path, before: OffsetDateTime) -> Result<Erased, RecorderError> {
     let doing = RecorderError::disk;
     let aside = root.join(DISCARDED);
     let entries = match fs::read_dir(&aside) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Erased::default()),
         Err(error) => return Err(doing("reading a folder")(error)),
     };
-    let mut erased = 0;
+    let mut erased = Erased::default();
     for entry in entries {
         let entry = entry.map_err(doing("reading a folder"))?;
         let name = entry.file_name();
@@ -75,14 +84,32 @@ pub fn erase_discarded(root: &Path, before: OffsetDateTime) -> Result<usize, Rec
             .and_then(|name| name.split_once('_')?.0.parse::<i64>().ok());
         if discarded_at.is_some_and(|seconds| seconds < before.unix_timestamp()) {
             // Never follows links.
-            fs::remove_dir_all(entry.path()).map_err(doing("erasing a lesson"))?;
-            erased += 1;
+            match fs::remove_dir_all(entry.path()) {
+                Ok(()) => erased.lessons += 1,
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a put-aside lesson is not erased"
+                    );
+                    erased.left.extend(name.to_str().and_then(place_of));
+                }
+            }
         }
     }
-    if erased > 0 {
+    if erased.lessons > 0 {
         sync_folder(&aside)?;
     }
     Ok(erased)
+}
+
+/// The lesson that was put aside under this name.
+fn place_of(name: &str) -> Option<LessonPlace> {
+    let lesson = name.splitn(3, '_').nth(2)?;
+    let (room, folder) = lesson.split_once('_')?;
+    Some(LessonPlace {
+        room: room.parse().ok()?,
+        folder: folder.parse().ok()?,
+    })
 }
 
 /// Hidden, and no room's number: rooms have no dot in theirs.
@@ -117,16 +144,43 @@ mod tests {
         discard(root.path(), &place, now).expect("put aside");
         assert!(!folder.exists());
         discard(root.path(), &place, now).expect("nothing left to do");
-        assert_eq!(erase_discarded(root.path(), now).expect("too early"), 0);
-        assert_eq!(
-            erase_discarded(root.path(), now + Duration::HOUR).expect("erased"),
-            1
-        );
+        let erased = |before| erase_discarded(root.path(), before).expect("a folder").lessons;
+        assert_eq!(erased(now), 0, "too early");
+        assert_eq!(erased(now + Duration::HOUR), 1);
         assert_eq!(
             fs::read_dir(root.path().join(DISCARDED))
                 .expect("a folder")
                 .count(),
             0
+        );
+    }
+    #[test]
+    fn a_lesson_that_cannot_be_erased_is_named_and_stops_no_other() {
+        let root = tempfile::tempdir().expect("a folder");
+        let now = datetime!(2026-11-21 10:00 UTC);
+        let place = |room: &str| LessonPlace {
+            room: room.parse().expect("a number"),
+            folder: LessonFolder::of(now),
+        };
+        for room in ["7a", "7b", "7c"] {
+            fs::create_dir_all(place(room).path(root.path())).expect("a lesson");
+            discard(root.path(), &place(room), now).expect("put aside");
+        }
+        // Not even root removes a file as a folder.
+        let aside = root.path().join(DISCARDED);
+        for entry in fs::read_dir(&aside).expect("a folder").flatten() {
+            if entry.file_name().to_string_lossy().contains("_7b_") {
+                fs::remove_dir(entry.path()).expect("removed");
+                fs::write(entry.path(), "in the way").expect("a file");
+            }
+        }
+        let erased = erase_discarded(root.path(), now + Duration::HOUR).expect("a folder");
+        assert_eq!(
+            erased,
+            Erased {
+                lessons: 2,
+                left: vec![place("7b")]
+            }
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -16,7 +17,7 @@ use crate::chat::{ChatLine, render};
 use crate::files::{check_folder, make_folder, read_json, remove, sync_folder, write_whole};
 use crate::manifest::{FileEntry, FileState, LessonManifest, ParticipantEntry};
 use crate::part::{LessonPlace, is_growing};
-use crate::settle::{Group, Settled, settle};
+use crate::settle::{Group, Settled, give_up, settle};
 
 /// What the class knows of a lesson that ended.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ pub fn finish_lesson(root: &Path, summary: &LessonSummary) -> Result<LessonManif
     make_folder(&root.join(summary.place.room.as_str()))?;
     make_folder(&folder)?;
     let lesson = OpenLesson::lock(root, &summary.place)?;
-    let settled = lesson.settle(summary.started_at);
+    let settled = lesson.settle(summary.started_at)?;
     let manifest = lesson.write_manifest(settled, |files, recorded| {
         let known: BTreeSet<_> = recorded.iter().map(|participant| participant.id).collect();
         let others = summary
@@ -125,16 +126,27 @@ impl OpenLesson {
     }
 
     /// Brings every recording as far as it can be brought, several at a time.
-    pub(crate) fn settle(&self, started_at: OffsetDateTime) -> Vec<Settled> {
-        let groups = match self.groups() {
-            Ok(groups) => groups,
-            Err(error) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "a lesson's folder cannot be read"
-                );
-                return Vec::new();
-            }
+    ///
+    /// # Errors
+    /// When the folder cannot be read: a manifest without its files would be a lie.
+    pub(crate) fn settle(&self, started_at: OffsetDateTime) -> Result<Vec<Settled>, RecorderError> {
+        self.settle_each(started_at, |group| {
+            settle(&self.folder, group, self.earlier.as_ref(), started_at)
+        })
+    }
+
+    /// A panic in one recording leaves that one as it is, and no other.
+    fn settle_each(
+        &self,
+        started_at: OffsetDateTime,
+        settle: impl Fn(&Group) -> Settled + Sync,
+    ) -> Result<Vec<Settled>, RecorderError> {
+        let groups = self.groups()?;
+        let settle = |group: &Group| {
+            catch_unwind(AssertUnwindSafe(|| settle(group))).unwrap_or_else(|_| {
+                error!("a panic left a recording as it is; this is a bug");
+                give_up(&self.folder, group, self.earlier.as_ref(), started_at)
+            })
         };
         let threads = thread::available_parallelism()
             .map_or(1, usize::from)
@@ -145,7 +157,7 @@ impl OpenLesson {
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(group) = next else { break };
-                let result = settle(&self.folder, &group, self.earlier.as_ref(), started_at);
+                let result = settle(&group);
                 settled
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -153,7 +165,7 @@ impl OpenLesson {
             }
         };
         thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        settled.into_inner().unwrap_or_else(PoisonError::into_inner)
+        Ok(settled.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes the manifest that `build` makes of the files and the people recorded in them; only then the notes,
@@ -233,5 +245,48 @@ impl LessonPlace {
             .parse()
             .ok()?;
         Some((path, note.is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seodang_model::LessonFolder;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_in_one_recording_leaves_that_one_and_no_other() {
+        let root = tempfile::tempdir().expect("a folder");
+        let place = LessonPlace {
+            room: "7b".parse().expect("a number"),
+            folder: LessonFolder::of(OffsetDateTime::UNIX_EPOCH),
+        };
+        let folder = place.path(root.path());
+        fs::create_dir_all(&folder).expect("a lesson");
+        for name in ["민수", "서연", "지우"] {
+            fs::write(folder.join(format!("{name}.webm.part")), "").expect("a part");
+        }
+        let lesson = OpenLesson::lock(root.path(), &place).expect("a lesson");
+        let started_at = OffsetDateTime::UNIX_EPOCH;
+        let settled = lesson
+            .settle_each(started_at, |group| {
+                let settled = settle(&folder, group, None, started_at);
+                assert_ne!(settled.name.as_str(), "서연", "made by the test");
+                settled
+            })
+            .expect("a folder");
+        let mut states: Vec<_> = settled
+            .iter()
+            .map(|one| (one.name.as_str(), one.entries.first().map(|entry| entry.state)))
+            .collect();
+        states.sort_unstable_by_key(|(name, _)| *name);
+        assert_eq!(
+            states,
+            [
+                ("민수", None),
+                ("서연", Some(FileState::Unfinished)),
+                ("지우", None)
+            ]
+        );
     }
 }

@@ -45,7 +45,7 @@ mod writer;
 
 pub use chat::ChatLine;
 pub use closing::{FinishError, FinishedPart, PendingFinish};
-pub use discard::{discard, erase_discarded};
+pub use discard::{Erased, discard, erase_discarded};
 pub use error::RecorderError;
 pub use finish::{LessonSummary, finish_lesson};
 pub use manifest::{FileEntry, FileState, Gap, GapReason, LessonManifest, ParticipantEntry};

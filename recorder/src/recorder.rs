@@ -1,13 +1,13 @@
 //! Opening recordings: folders, names, pipelines.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gstreamer as gst;
-use seodang_model::{LessonId, RecordingKind};
+use seodang_model::{LessonId, RecordingKind, RecordingPath};
 use time::OffsetDateTime;
 
 use crate::RecorderError;
@@ -72,37 +72,8 @@ impl Recorder {
         let folder = info.place.path(&self.root);
         make_folder(&self.root.join(info.place.room.as_str()))?;
         make_folder(&folder)?;
-        let mut path = info.place.recording(&info.participant.name, info.kind, 1);
-        let file = loop {
-            // A finished file of this name is an earlier part that a recovery finished meanwhile.
-            let finished = folder.join(
-                seodang_model::RecordingPath {
-                    unfinished: false,
-                    ..path.clone()
-                }
-                .file_name(),
-            );
-            if fs::symlink_metadata(&finished).is_err() {
-                match reserve(&folder.join(path.file_name())) {
-                    Ok(file) => {
-                        file.try_lock()
-                            .map_err(|error| RecorderError::disk("locking a recording")(error.into()))?;
-                        // A recovery beside us may have finished the earlier part of this number between the two
-                        // looks, or taken our empty file for a leftover before it was locked.
-                        let is_ours = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
-                        if is_ours && fs::symlink_metadata(&finished).is_err() {
-                            break file;
-                        }
-                        if is_ours {
-                            let _ = fs::remove_file(folder.join(path.file_name()));
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(RecorderError::disk("making a recording")(error)),
-                }
-            }
-            path.part += 1;
-        };
+        let first = info.place.recording(&info.participant.name, info.kind, 1);
+        let (file, path) = claim(&folder, first, |_| {})?;
         let note = PartNote {
             lesson: info.lesson,
             lesson_started_at: info.lesson_started_at,
@@ -145,6 +116,44 @@ impl Recorder {
     }
 }
 
+/// Reserves the next free part from `path` on. `between` is called with each reserved part before it is ours: what
+/// happens there is a race of the real program.
+fn claim(
+    folder: &Path,
+    mut path: RecordingPath,
+    mut between: impl FnMut(&RecordingPath),
+) -> Result<(File, RecordingPath), RecorderError> {
+    loop {
+        // A finished file of this name is an earlier part that a recovery finished meanwhile.
+        let finished = RecordingPath {
+            unfinished: false,
+            ..path.clone()
+        };
+        let finished = folder.join(finished.file_name());
+        if fs::symlink_metadata(&finished).is_err() {
+            match reserve(&folder.join(path.file_name())) {
+                Ok(file) => {
+                    between(&path);
+                    file.try_lock()
+                        .map_err(|error| RecorderError::disk("locking a recording")(error.into()))?;
+                    // A recovery beside us may have finished the earlier part of this number between the two
+                    // looks, or taken our empty file for a leftover before it was locked.
+                    let is_ours = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+                    if is_ours && fs::symlink_metadata(&finished).is_err() {
+                        return Ok((file, path));
+                    }
+                    if is_ours {
+                        let _ = fs::remove_file(folder.join(path.file_name()));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(RecorderError::disk("making a recording")(error)),
+            }
+        }
+        path.part += 1;
+    }
+}
+
 /// Whether GStreamer and everything recording needs of it is there; for `seodang doctor`.
 ///
 /// # Errors
@@ -157,5 +166,56 @@ pub fn check_framework() -> Result<(), RecorderError> {
     {
         Some(element) => Err(RecorderError::MissingElement(element)),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seodang_model::{DisplayName, LessonFolder, StorageName};
+
+    use super::*;
+
+    #[test]
+    fn a_part_that_a_recovery_finishes_meanwhile_is_not_written_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let finished = folder.path().join("민수.webm");
+        let (_file, path) = claim(folder.path(), first_part(), |path| {
+            if path.part == 1 {
+                fs::write(&finished, "an earlier part").expect("a finished file");
+            }
+        })
+        .expect("a part");
+        assert_eq!(path.part, 2);
+        assert!(
+            !folder.path().join("민수.webm.part").exists(),
+            "nothing is left of the try"
+        );
+        assert_eq!(
+            fs::read_to_string(&finished).expect("still there"),
+            "an earlier part"
+        );
+    }
+
+    #[test]
+    fn a_part_that_a_recovery_takes_for_a_leftover_is_reserved_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, path) = claim(folder.path(), first_part(), |path| {
+            if path.part == 1 {
+                fs::remove_file(folder.path().join(path.file_name())).expect("removed");
+            }
+        })
+        .expect("a part");
+        assert_eq!(path.part, 2);
+        assert_eq!(file.metadata().expect("metadata").nlink(), 1, "it has a name");
+        assert!(folder.path().join("민수_part2.webm.part").exists());
+    }
+
+    fn first_part() -> RecordingPath {
+        let place = LessonPlace {
+            room: "7b".parse().expect("a number"),
+            folder: LessonFolder::of(OffsetDateTime::UNIX_EPOCH),
+        };
+        let name = StorageName::for_display(&DisplayName::parse("민수").expect("a name"));
+        place.recording(&name, RecordingKind::Camera, 1)
     }
 }

@@ -64,7 +64,7 @@ pub fn recover_lesson(root: &Path, place: &LessonPlace) -> Result<LessonManifest
     let started_at = known.as_ref().map(|note| note.lesson_started_at);
     let started_at = started_at.or(earlier.as_ref().map(|earlier| earlier.started_at));
     let started_at = started_at.unwrap_or_else(|| folder_time(place));
-    let settled = lesson.settle(started_at);
+    let settled = lesson.settle(started_at)?;
     lesson.write_manifest(settled, |files, recorded| {
         let last = files
             .iter()
@@ -102,7 +102,15 @@ fn lessons(root: &Path) -> Result<Vec<LessonPlace>, RecorderError> {
         if number.as_str() != room || check_folder(&root.join(&room)).is_err() {
             continue;
         }
-        for lesson in names(&root.join(&room))? {
+        let lessons = match names(&root.join(&room)) {
+            Ok(lessons) => lessons,
+            Err(error) => {
+                // The other rooms' lessons must not wait for it.
+                tracing::error!(room.number = %number, error = &error as &dyn std::error::Error, "a room's folder cannot be read");
+                continue;
+            }
+        };
+        for lesson in lessons {
             let Ok(folder) = lesson.parse::<LessonFolder>() else {
                 continue;
             };

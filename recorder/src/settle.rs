@@ -4,11 +4,14 @@
 //! the file that replaces it has its name, parts go from the last to the first, and what the notes know goes into
 //! the manifest before the notes go. Whoever comes next finds from the names alone how far it came.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod entry;
+mod group;
+mod joined;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use seodang_model::{RecordingKind, RecordingPath, StorageName};
 use seodang_rtp::FrameSize;
@@ -17,22 +20,12 @@ use tracing::{error, warn};
 
 use crate::RecorderError;
 use crate::files::{Hashing, open, remove, rename_new, reserve, sync_folder};
-use crate::manifest::{FileEntry, FileState, Gap, GapReason, LessonManifest, ParticipantEntry};
-use crate::part::{LessonPlace, PartNote, PartState, damaged_path, growing_path, note_path, place};
+use crate::manifest::{FileEntry, FileState, LessonManifest, ParticipantEntry};
+use crate::part::{PartNote, PartState, damaged_path, growing_path};
 use crate::remux::{Source, join, scan};
-use crate::webm::{Scan, WebmReader};
-use crate::writer::milliseconds;
-
-/// All files of one recording.
-#[derive(Debug)]
-pub(crate) struct Group {
-    place: LessonPlace,
-    name: StorageName,
-    kind: RecordingKind,
-    finished: bool,
-    parts: BTreeSet<u32>,
-    notes: BTreeSet<u32>,
-}
+use crate::webm::Scan;
+pub(crate) use group::Group;
+use joined::largest;
 
 /// How far one recording came.
 #[derive(Debug)]
@@ -46,51 +39,6 @@ pub(crate) struct Settled {
     pub(crate) spent_notes: Vec<PathBuf>,
 }
 
-impl Group {
-    pub(crate) fn new(place: &LessonPlace, name: StorageName, kind: RecordingKind) -> Self {
-        let (parts, notes) = (BTreeSet::new(), BTreeSet::new());
-        Self {
-            place: place.clone(),
-            name,
-            kind,
-            finished: false,
-            parts,
-            notes,
-        }
-    }
-
-    pub(crate) fn add(&mut self, path: &RecordingPath, is_note: bool) {
-        if is_note {
-            self.notes.insert(path.part);
-        } else if path.unfinished || path.part > 1 {
-            self.parts.insert(path.part);
-        } else {
-            self.finished = true;
-        }
-    }
-
-    fn part(&self, part: u32) -> RecordingPath {
-        self.place.recording(&self.name, self.kind, part)
-    }
-
-    /// Every note there can be when the recording is settled: joining parts writes that of the first one, whether or
-    /// not it was there before.
-    fn note_paths(&self, folder: &Path) -> Vec<PathBuf> {
-        let parts: BTreeSet<u32> = self.notes.iter().copied().chain([1]).collect();
-        parts
-            .into_iter()
-            .map(|part| note_path(folder, &self.part(part)))
-            .collect()
-    }
-
-    fn final_path(&self) -> RecordingPath {
-        RecordingPath {
-            unfinished: false,
-            ..self.part(1)
-        }
-    }
-}
-
 /// Settles one recording. Failures are logged and leave it `unfinished`.
 pub(crate) fn settle(
     folder: &Path,
@@ -98,15 +46,7 @@ pub(crate) fn settle(
     earlier: Option<&LessonManifest>,
     lesson_started_at: OffsetDateTime,
 ) -> Settled {
-    let mut work = Work {
-        folder,
-        group,
-        earlier,
-        lesson_started_at,
-        notes: BTreeMap::new(),
-        set_aside: Vec::new(),
-    };
-    work.read_notes();
+    let mut work = Work::new(folder, group, earlier, lesson_started_at);
     let participant = work.participant();
     let outcome = work.run();
     let mut entries = std::mem::take(&mut work.set_aside);
@@ -142,6 +82,23 @@ pub(crate) fn settle(
     }
 }
 
+/// A recording that is left as it is.
+pub(crate) fn give_up(
+    folder: &Path,
+    group: &Group,
+    earlier: Option<&LessonManifest>,
+    lesson_started_at: OffsetDateTime,
+) -> Settled {
+    let work = Work::new(folder, group, earlier, lesson_started_at);
+    Settled {
+        name: group.name.clone(),
+        kind: group.kind,
+        participant: work.participant(),
+        entries: vec![work.unfinished()],
+        spent_notes: Vec::new(),
+    }
+}
+
 struct Work<'a> {
     folder: &'a Path,
     group: &'a Group,
@@ -158,7 +115,25 @@ struct Sound {
     scan: Scan,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(
+        folder: &'a Path,
+        group: &'a Group,
+        earlier: Option<&'a LessonManifest>,
+        lesson_started_at: OffsetDateTime,
+    ) -> Self {
+        let mut work = Self {
+            folder,
+            group,
+            earlier,
+            lesson_started_at,
+            notes: BTreeMap::new(),
+            set_aside: Vec::new(),
+        };
+        work.read_notes();
+        work
+    }
+
     fn read_notes(&mut self) {
         for part in &self.group.notes {
             match PartNote::read(self.folder, &self.group.part(*part)) {
@@ -181,11 +156,6 @@ impl Work<'_> {
                 .find(|participant| participant.name == self.group.name)
                 .cloned()
         })
-    }
-
-    fn earlier_entry(&self) -> Option<&FileEntry> {
-        let name = self.group.final_path().file_name();
-        self.earlier?.files.iter().find(|entry| entry.path == name)
     }
 
     fn run(&mut self) -> Result<Option<FileEntry>, RecorderError> {
@@ -350,166 +320,10 @@ impl Work<'_> {
         sync_folder(self.folder)
     }
 
-    fn joined_note(&self, parts: &[Sound]) -> Option<PartNote> {
-        let first = self.notes.get(&1).filter(|note| note.joined);
-        if first.is_some() {
-            return first.cloned();
-        }
-        let offsets = self.offsets(parts);
-        let mut joined = parts
-            .iter()
-            .find_map(|part| self.notes.get(&part.part))
-            .cloned()?;
-        let noted: Vec<_> = parts.iter().map(|part| self.notes.get(&part.part)).collect();
-        joined.joined = true;
-        joined.offset_ms = offsets.first().copied().map(milliseconds);
-        let all_finished = noted
-            .iter()
-            .all(|note| note.is_some_and(|note| note.state == PartState::Finished));
-        let any_truncated = noted
-            .iter()
-            .flatten()
-            .any(|note| note.state == PartState::Truncated);
-        joined.state = match (all_finished && self.set_aside.is_empty(), any_truncated) {
-            (_, true) => PartState::Truncated,
-            (true, false) => PartState::Finished,
-            (false, false) => PartState::Recording,
-        };
-        joined.gaps = noted
-            .iter()
-            .flatten()
-            .flat_map(|note| note.gaps.clone())
-            .collect();
-        for (index, pair) in parts.windows(2).enumerate() {
-            let end = offsets[index] + pair[0].scan.end();
-            let reason = noted[index + 1]
-                .and_then(|note| note.resumed_after)
-                .unwrap_or(GapReason::Restart);
-            joined.gaps.push(Gap {
-                from_ms: milliseconds(end),
-                to_ms: milliseconds(offsets[index + 1]),
-                reason,
-            });
-        }
-        joined.gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms));
-        joined.dropped_video_frames = noted.iter().flatten().map(|note| note.dropped_video_frames).sum();
-        joined.dropped_audio_packets = noted
-            .iter()
-            .flatten()
-            .map(|note| note.dropped_audio_packets)
-            .sum();
-        let size = largest(noted.iter().flatten().filter_map(|note| note.size()));
-        (joined.width, joined.height) = (size.map(|size| size.width), size.map(|size| size.height));
-        Some(joined)
-    }
-
-    fn offsets(&self, parts: &[Sound]) -> Vec<Duration> {
-        let started_at = SystemTime::from(self.lesson_started_at);
-        let known: Vec<_> = parts
-            .iter()
-            .map(|part| {
-                let noted = self
-                    .notes
-                    .get(&part.part)
-                    .and_then(|note| note.offset_ms)
-                    .map(Duration::from_millis);
-                let dated = part
-                    .scan
-                    .head
-                    .created
-                    .and_then(|created| created.duration_since(started_at).ok());
-                (noted, dated, part.scan.end())
-            })
-            .collect();
-        place(&known)
-    }
-
     /// After a rename of the only part: its note is the recording's note.
     fn adopt(&mut self, part: u32) {
         if let Some(note) = self.notes.remove(&part) {
             self.notes.insert(1, note);
-        }
-    }
-
-    /// What the manifest says of the finished file, from the file itself and its note or earlier entry.
-    fn entry(&self) -> Result<FileEntry, RecorderError> {
-        let name = self.group.final_path().file_name();
-        let doing = RecorderError::disk;
-        let file = open(&self.folder.join(&name)).map_err(doing("opening a recording"))?;
-        let note = self.notes.get(&1);
-        let bytes = file.metadata().map_err(doing("looking at a recording"))?.len();
-        if let Some(entry) = self
-            .earlier_entry()
-            .filter(|entry| note.is_none() && entry.bytes == bytes)
-        {
-            return Ok(entry.clone());
-        }
-        let reader = WebmReader::new(Hashing::new(io::BufReader::with_capacity(1 << 18, file)));
-        let (scan, hashing) = reader
-            .and_then(WebmReader::scan)
-            .map_err(|_| RecorderError::NotWebm)?;
-        let (bytes, sha256) = hashing.finish().map_err(doing("reading a recording"))?;
-        let state = match note.map(|note| note.state) {
-            Some(PartState::Finished) => FileState::Finished,
-            Some(PartState::Truncated) => FileState::Truncated,
-            Some(PartState::Recording) | None => FileState::Recovered,
-        };
-        let dated = scan
-            .head
-            .created
-            .and_then(|at| at.duration_since(self.lesson_started_at.into()).ok());
-        let offset_ms = note
-            .and_then(|note| note.offset_ms)
-            .or(dated.map(milliseconds))
-            .unwrap_or(0);
-        let size = note.and_then(PartNote::size).or(scan.size);
-        Ok(FileEntry {
-            state,
-            offset_ms,
-            duration_ms: milliseconds(scan.head.duration.unwrap_or(scan.end())),
-            bytes,
-            sha256,
-            width: size.map(|size| size.width),
-            height: size.map(|size| size.height),
-            gaps: note.map(|note| note.gaps.clone()).unwrap_or_default(),
-            dropped_video_frames: note.map_or(0, |note| note.dropped_video_frames),
-            dropped_audio_packets: note.map_or(0, |note| note.dropped_audio_packets),
-            ..self.bare_entry(name, state)
-        })
-    }
-
-    /// The entry of a recording left as it is.
-    fn unfinished(&self) -> FileEntry {
-        let part = self.group.parts.first().copied().unwrap_or(1);
-        let path = self.path_of(part);
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let offset_ms = self.notes.get(&part).and_then(|note| note.offset_ms).unwrap_or(0);
-        let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
-        FileEntry {
-            offset_ms,
-            bytes,
-            ..self.bare_entry(name, FileState::Unfinished)
-        }
-    }
-
-    fn bare_entry(&self, path: String, state: FileState) -> FileEntry {
-        FileEntry {
-            path,
-            kind: self.group.kind,
-            participant: self.participant().map(|participant| participant.id),
-            state,
-            offset_ms: 0,
-            duration_ms: 0,
-            bytes: 0,
-            sha256: String::new(),
-            width: None,
-            height: None,
-            gaps: Vec::new(),
-            dropped_video_frames: 0,
-            dropped_audio_packets: 0,
         }
     }
 
@@ -536,10 +350,6 @@ enum Opened {
     Locked,
     /// There was no media in it, or none that can be read.
     Nothing,
-}
-
-fn largest(sizes: impl Iterator<Item = FrameSize>) -> Option<FrameSize> {
-    sizes.max_by_key(|size| u32::from(size.width) * u32::from(size.height))
 }
 
 /// A file without even a whole header holds no media: EBML header, segment, info and tracks take more.

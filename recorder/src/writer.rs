@@ -227,6 +227,12 @@ impl RecordingWriter {
         self.note.resumed_after.is_some()
     }
 
+    /// Whether the disk was full or failed: nothing is written any more, what was written stays.
+    #[must_use]
+    pub const fn is_truncated(&self) -> bool {
+        matches!(self.note.state, PartState::Truncated)
+    }
+
     /// How the recording stands; asks the system for the file's size.
     #[must_use]
     pub fn status(&self) -> RecordingStatus {
@@ -371,8 +377,9 @@ pub(crate) fn milliseconds(duration: Duration) -> u64 {
 /// Frames are handed to the pipeline in batches of so much time: fewer wake-ups of its threads, at the price of as
 /// much media in a crash.
 const BATCH: Duration = Duration::from_millis(100);
-/// The file's zero is settled after so long: sound and picture of one instant do not arrive together.
-const START_HOLD: Duration = Duration::from_millis(250);
+/// The file's zero is settled after so long: sound and picture of one instant do not arrive together. What is held
+/// back for its clock is waited for besides.
+const START_HOLD: Duration = Duration::from_millis(100);
 /// An unfulfilled wish for a key frame comes again.
 const WISH_PERIOD: Duration = Duration::from_secs(1);
 /// A power cut takes so much.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use seodang_recorder::erase_discarded;
+use seodang_recorder::{LessonPlace, erase_discarded};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -50,12 +50,17 @@ pub async fn sweep(
 ) -> Result<usize, StoreError> {
     let root = recordings.to_owned();
     let aside = tokio::task::spawn_blocking(move || erase_discarded(&root, now - keep)).await;
-    if !matches!(aside, Ok(Ok(_))) {
+    let Ok(Ok(aside)) = aside else {
         tracing::error!("what was put aside is not erased");
         return Ok(0);
-    }
+    };
     let mut count = 0;
     for due in store.due_erasures(now - LATER).await? {
+        let is_left = |place: &LessonPlace| (&place.room, place.folder) == (&due.room, due.folder);
+        if aside.left.iter().any(is_left) {
+            // Its row says that the files are gone only when they are.
+            continue;
+        }
         let (root, folder) = (recordings.to_owned(), format!("{}/{}", due.room, due.folder));
         let erased = tokio::task::spawn_blocking(move || erase_folder_below(&root, &folder)).await;
         if matches!(erased, Ok(Ok(()))) {

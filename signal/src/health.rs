@@ -18,6 +18,8 @@ pub struct Observed {
     pub database: bool,
     /// The media workers answered; their sockets have been open since the start.
     pub media: bool,
+    /// The thread that keeps classes and ends their files is at work.
+    pub mirror: bool,
     /// Every GStreamer element is installed.
     pub elements: bool,
     /// The disk of the data folder, if the system says.
@@ -29,7 +31,7 @@ pub struct Observed {
 pub struct Readiness {
     /// Whether people can join.
     pub ready: bool,
-    /// Why not: `draining`, `database`, `media`, `disk_full`.
+    /// Why not: `draining`, `database`, `media`, `mirror`, `disk_full`.
     pub reasons: Vec<&'static str>,
     /// What does not work while the class goes on: `disk`, `gstreamer`.
     pub degraded: Vec<&'static str>,
@@ -43,6 +45,7 @@ impl Readiness {
             draining,
             database,
             media,
+            mirror,
             elements,
             disk,
         } = observed;
@@ -53,6 +56,7 @@ impl Readiness {
             named("draining", draining),
             named("database", !database),
             named("media", !media),
+            named("mirror", !mirror),
             named("disk_full", full),
         ]
         .into_iter()
@@ -78,6 +82,7 @@ mod tests {
         draining: false,
         database: true,
         media: true,
+        mirror: true,
         elements: true,
         disk: Some(Space {
             free_bytes: 50_000_000_000,
@@ -125,11 +130,12 @@ mod tests {
             draining: true,
             database: false,
             media: false,
+            mirror: false,
             elements: false,
             disk: None,
         };
         let readiness = Readiness::of(worst);
-        assert_eq!(readiness.reasons, ["draining", "database", "media"]);
+        assert_eq!(readiness.reasons, ["draining", "database", "media", "mirror"]);
         assert_eq!(readiness.degraded, ["disk", "gstreamer"]);
     }
 }

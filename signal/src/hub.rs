@@ -44,7 +44,7 @@ const JOIN_TRIES: u32 = 3;
 /// How long a media worker may take to answer; a class must go on without it.
 const MEDIA_WITHIN: Duration = Duration::from_secs(5);
 /// How long lessons may take to tell everybody that the server stops.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+const STOP_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the hub works with.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ struct Shared {
 pub(crate) struct Joined {
     participant: ParticipantId,
     lesson: mpsc::Sender<LessonCommand>,
+    mirror: Mirror,
 }
 
 /// The lesson is over.
@@ -101,6 +102,10 @@ pub(crate) struct LessonOver;
 impl Joined {
     /// Hands a message to the lesson; waits while the lesson is behind.
     pub(crate) async fn message(&self, socket: SocketId, message: ClientMessage) -> Result<(), LessonOver> {
+        if let ClientMessage::Consent(wish) = message {
+            // Past everything that waits for the lesson, which may itself be waiting for the database.
+            self.mirror.withdraw(self.participant, wish).await;
+        }
         let command = LessonCommand::Message {
             participant: self.participant,
             socket,
@@ -215,6 +220,7 @@ impl Hub {
                 return answer.map(|participant| Joined {
                     participant,
                     lesson: lesson.commands,
+                    mirror: self.shared.mirror.clone(),
                 });
             }
         }

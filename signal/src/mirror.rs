@@ -1,19 +1,25 @@
 //! The seam between a class and its files: what the hub tells the mirror, and what the mirror tells back.
 //!
-//! The hub calls [`Mirror`] after the database has committed, never before. Commands arrive in the order in which
+//! The hub calls [`Mirror`] after the database has committed, never before; only what ends the keeping of somebody
+//! comes at once. Commands arrive in the order in which
 //! things happened in a lesson; none is dropped, because a lost one could be a withdrawn consent.
 
 mod assembler;
 mod books;
 mod desk;
 mod keeping;
+mod opener;
 mod person;
 mod plan;
+mod recording;
 mod sink;
 
 pub use books::{Recovered, recover_recordings};
+pub(crate) use keeping::Alive;
 pub use keeping::{Keeping, KeepingConfig};
 pub(crate) use sink::Overload;
+
+use std::collections::BTreeSet;
 
 use seodang_model::protocol::Consents;
 use seodang_model::{
@@ -43,6 +49,14 @@ pub enum MirrorCommand {
         /// The newest answers.
         consents: Consents,
     },
+    /// Somebody took an answer back, and the row may still be on its way: nothing that is refused is kept any longer.
+    /// Never begins anything.
+    Withdrawn {
+        /// Whose.
+        participant: ParticipantId,
+        /// What is not refused.
+        still: Consents,
+    },
     /// A source is being sent from now on.
     Published(Publication),
     /// A source is not sent any more ("camera off"), or may not be.
@@ -59,7 +73,9 @@ pub enum MirrorCommand {
         lesson: LessonId,
         /// Whether the files are kept; otherwise they are put aside to be erased.
         keep_recordings: bool,
-        /// Answered when the files are finished, or given up; dropping it counts as an answer.
+        /// Who said no to being recorded without the database having stored it.
+        unstored: BTreeSet<ParticipantId>,
+        /// Answered when the files are finished and have their rows; dropped when they could not be.
         closed: oneshot::Sender<()>,
     },
 }
@@ -115,6 +131,11 @@ pub struct KeptReport {
     pub kept: Consents,
 }
 
+/// The files of a lesson could not be finished; closing it again finishes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the files of a lesson are not finished")]
+pub struct NotFinished;
+
 /// Sends commands to the mirror. Cloning is cheap; when the last one is dropped the mirror's commands end.
 #[derive(Clone, Debug)]
 pub struct Mirror {
@@ -155,17 +176,32 @@ impl Mirror {
         }
     }
 
+    /// Ends at once what `still` refuses.
+    pub async fn withdraw(&self, participant: ParticipantId, still: Consents) {
+        if !(still.recording && still.captures) {
+            self.tell(MirrorCommand::Withdrawn { participant, still }).await;
+        }
+    }
+
     /// Ends a lesson's files and waits until they are finished.
-    pub async fn close_lesson(&self, lesson: LessonId, keep_recordings: bool) {
+    ///
+    /// # Errors
+    /// When they could not be finished, or there is no mirror to finish them: the lesson must be closed again.
+    pub async fn close_lesson(
+        &self,
+        lesson: LessonId,
+        keep_recordings: bool,
+        unstored: BTreeSet<ParticipantId>,
+    ) -> Result<(), NotFinished> {
         let (closed, finished) = oneshot::channel();
         self.tell(MirrorCommand::LessonClosing {
             lesson,
             keep_recordings,
+            unstored,
             closed,
         })
         .await;
-        // A dropped sender is a mirror that is gone: there is nothing to wait for.
-        let _ = finished.await;
+        finished.await.map_err(|_| NotFinished)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::error::{self, ApiError};
 use crate::files::Downloads;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::mirror::Overload;
+use crate::mirror::{Alive, Overload};
 use crate::server::Peer;
 use crate::store::{RoomRecord, Store, StoreError};
 use seodang_model::protocol::ErrorCode;
@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) downloads: Downloads,
     /// What could not be kept for want of time.
     pub(crate) overload: Arc<Overload>,
+    /// Whether what keeps classes is at work.
+    pub(crate) mirror: Alive,
     /// Whether every GStreamer element was found at the start.
     pub(crate) elements: bool,
     /// Cancelled when the server begins to stop.

@@ -9,7 +9,7 @@ mod stall;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -40,8 +40,12 @@ use seodang_sfu::{Sfu, SfuConfig, SfuError};
 
 /// From the wish to stop until the process may end; files are finished within it.
 pub const STOP_WITHIN: Duration = Duration::from_secs(10);
-/// Of which requests under way get this much to finish.
-const REQUESTS_WITHIN: Duration = Duration::from_secs(2);
+/// Of which the files get what is left up to here once everybody has been told.
+const FILES_WITHIN: Duration = Duration::from_millis(7_500);
+/// And everything else up to here; what hangs then is left behind.
+const ALL_WITHIN: Duration = Duration::from_millis(9_500);
+/// Of which requests under way get this much to finish, which they had all the while.
+const REQUESTS_WITHIN: Duration = Duration::from_secs(1);
 /// Longest that a request may take to be read and answered; the body of the answer may take longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Longest address; ours have at most 200 bytes.
@@ -122,6 +126,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         source,
     })?;
 
+    let time_zone = config.zone()?;
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
     let (media, sfu, sfu_events) = Sfu::start(media_config(&config))?;
@@ -139,7 +144,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         captures: config.captures_folder(),
         capture_period: Duration::from_secs(u64::from(config.capture_period_s)),
         jpeg_quality: config.capture_quality,
-        time_zone: config.zone()?,
+        time_zone,
         discarded_keep: keep,
     };
     let keeping = match Keeping::start(&keeping, store.clone(), sfu.clone(), ends.commands, ends.reporter) {
@@ -152,7 +157,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     let hub = match Hub::start(parts, HubConfig::of(&config)).await {
         Ok(hub) => hub,
         Err(error) => {
-            keeping.shutdown().await;
+            keeping.shutdown(Instant::now() + FILES_WITHIN).await;
             stop_media(media).await;
             return Err(error.into());
         }
@@ -165,6 +170,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         config: config.clone(),
         elements: elements_are_there().await,
         overload: keeping.overload(),
+        mirror: keeping.alive(),
         stop: stop.clone(),
         metrics: metrics.clone(),
     };
@@ -195,17 +201,26 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
     let running = tokio::spawn(async move {
         shutdown.cancelled().await;
         tracing::info!("stopping");
+        let begin = Instant::now();
         stop.cancel();
         hub.shutdown().await;
-        keeping.shutdown().await;
-        let mut front = front;
-        if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
-            hard_stop.cancel();
-            let _ = front.await;
+        keeping.shutdown(begin + FILES_WITHIN).await;
+        let rest = async {
+            let mut front = front;
+            if tokio::time::timeout(REQUESTS_WITHIN, &mut front).await.is_err() {
+                hard_stop.cancel();
+                let _ = front.await;
+            }
+            stop_media(media).await;
+            let _ = erasing.await;
+            store.close().await;
+        };
+        if tokio::time::timeout_at((begin + ALL_WITHIN).into(), rest)
+            .await
+            .is_err()
+        {
+            tracing::error!("something hangs and is left behind");
         }
-        stop_media(media).await;
-        let _ = erasing.await;
-        store.close().await;
         drop(data);
         tracing::info!("stopped");
     });

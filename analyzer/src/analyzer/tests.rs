@@ -292,3 +292,44 @@ fn values_out_of_range_are_refused() {
         AnalyzerError::Folder { .. }
     ));
 }
+
+#[test]
+fn a_leave_counts_even_when_the_queue_is_full() {
+    decode::prepare().expect("GStreamer is installed");
+    let root = tempfile::tempdir().expect("a folder");
+    let config = AnalyzerConfig {
+        period: Duration::from_secs(2),
+        ..AnalyzerConfig::new(root.path().to_owned())
+    };
+    let (wish, wishes) = channel();
+    let (release, released) = channel::<()>();
+    let (analyzer, handle, events) = Analyzer::start_with(
+        config,
+        Box::new(move |participant| {
+            // The driver hangs here until the test lets it go on.
+            let _ = wish.send(participant);
+            let _ = released.recv();
+        }),
+        Arc::new(decode::decode),
+    )
+    .expect("it starts");
+    for (number, camera) in [(1, CameraState::On), (2, CameraState::Off)] {
+        handle.enter(subject(number, &format!("p{number}")));
+        handle.set_camera(participant(number), camera);
+    }
+    let asked = wishes.recv_timeout(Duration::from_secs(15)).expect("a wish");
+    assert_eq!(asked, participant(1));
+    handle.enter(subject(3, "p3"));
+    while handle.counts().dropped_commands == 0 {
+        handle.set_camera(participant(2), CameraState::Off);
+    }
+    for number in [1, 3] {
+        handle.leave(participant(number));
+    }
+    drop(release);
+    for _ in 0..2 {
+        let row = events.recv_timeout(Duration::from_secs(15)).expect("a row").row;
+        assert_eq!(row.participant, participant(2), "the others have left");
+    }
+    assert!(analyzer.shutdown(Duration::from_secs(5)));
+}

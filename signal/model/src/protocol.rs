@@ -142,6 +142,17 @@ pub struct Consents {
     pub captures: bool,
 }
 
+impl Consents {
+    /// What both allow.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            recording: self.recording && other.recording,
+            captures: self.captures && other.captures,
+        }
+    }
+}
+
 /// The fields of `offer`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Offer {

@@ -1,17 +1,18 @@
 //! The task that owns one lesson: commits, asks the pure `lesson` what follows, and carries that out.
 
+mod consents;
 mod ending;
 mod messages;
 mod outputs;
 mod seats;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use seodang_model::protocol::{ClientMessage, ClosingReason, Consents};
-use seodang_model::{DisplayName, ParticipantId, Token};
+use seodang_model::{DisplayName, ParticipantId, PersonId, Token};
 use seodang_sfu::OfferError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -126,6 +127,13 @@ struct Answered {
     outcome: Result<String, OfferError>,
 }
 
+/// An answer that the database did not take: it can only have taken something back.
+#[derive(Clone, Copy)]
+struct Unstored {
+    person: PersonId,
+    consents: Consents,
+}
+
 struct LessonTask {
     shared: Arc<Shared>,
     lesson: Lesson,
@@ -135,6 +143,7 @@ struct LessonTask {
     outboxes: HashMap<SocketId, (ParticipantId, Outbox)>,
     offers: JoinSet<Answered>,
     newest_chat_line: i64,
+    unstored: BTreeMap<ParticipantId, Unstored>,
     reopened: bool,
     ending: Option<LessonEnd>,
 }
@@ -155,6 +164,7 @@ impl LessonTask {
             outboxes: HashMap::new(),
             offers: JoinSet::new(),
             newest_chat_line: opened.newest_chat_line,
+            unstored: BTreeMap::new(),
             reopened: opened.reopened,
             ending: opened.ending,
         }
@@ -174,7 +184,8 @@ impl LessonTask {
             tokio::select! {
                 () = stop.cancelled() => {
                     let outputs = self.lesson.handle_end(ClosingReason::ServerRestart);
-                    return self.carry_out(outputs).await;
+                    self.carry_out(outputs).await;
+                    return self.empty_queue(&self.report()).await;
                 }
                 Some(command) = self.commands.recv() => self.handle(command).await,
                 news = self.inbox.take() => {

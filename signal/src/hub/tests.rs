@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use seodang_model::protocol::{Consents, ServerMessage};
-use seodang_model::{RoomKind, RoomTitle, Source};
+use seodang_model::{RoomKind, RoomTitle, Source, Token};
 use seodang_sfu::{Sfu, SfuConfig};
 
 use super::*;
@@ -47,8 +47,13 @@ async fn the_mirror_hears_everything_in_order_and_its_word_is_what_everyone_is_t
     .await;
     assert!(matches!(house.heard().await, MirrorCommand::Published(heard) if heard == publication));
     seat.say(ClientMessage::Consent(Consents::default())).await;
-    let MirrorCommand::ConsentsChanged { consents, .. } = house.heard().await else {
-        panic!("a change")
+    house.withdrawn().await;
+    let consents = loop {
+        match house.heard().await {
+            MirrorCommand::Withdrawn { .. } => {}
+            MirrorCommand::ConsentsChanged { consents, .. } => break consents,
+            other => panic!("{other:?} instead of a change"),
+        }
     };
     assert_eq!(consents, Consents::default());
     seat.say(ClientMessage::Unpublish {
@@ -119,6 +124,112 @@ async fn a_lesson_ends_when_its_files_are_finished_and_nobody_joins_before() {
 }
 
 #[tokio::test]
+async fn a_lesson_whose_files_are_not_finished_is_closed_again_by_the_next_join() {
+    let mut house = House::start().await;
+    let _seat = house.join(Consents::default()).await;
+    let room = house.room.clone();
+    house.hub.close_room(&room, true).await.expect("a lesson");
+    drop(house.closing().await);
+    let running = house.hub.shared.running(room.id);
+    if let Some(lesson) = running {
+        tokio::time::timeout(DEADLINE, lesson.commands.closed())
+            .await
+            .expect("the task ends");
+    }
+    let open = house.hub.store().open_lesson(room.id).await.expect("read");
+    assert!(
+        open.is_some_and(|lesson| lesson.ending.is_some()),
+        "it is still ending"
+    );
+    let refused = house.try_join(Consents::default()).await.expect_err("not yet");
+    assert_eq!(refused.code, ErrorCode::Unavailable);
+    house.closing().await.send(()).expect("somebody waits");
+    let joined = tokio::time::timeout(DEADLINE, async {
+        while house.try_join(Consents::default()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    });
+    joined.await.expect("in time");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_withdrawn_consent_stops_the_mirror_while_the_database_is_locked() {
+    let mut house = House::start().await;
+    let seat = house.join(RECORDING).await;
+    assert!(matches!(house.heard().await, MirrorCommand::LessonOpened(_)));
+    assert!(matches!(house.heard().await, MirrorCommand::Joined(_)));
+    let lock = house.lock().await;
+    let (text, nonce) = ("안녕하세요".to_owned(), "n".to_owned());
+    seat.say(ClientMessage::Chat { text, nonce }).await;
+    seat.say(ClientMessage::Consent(Consents::default())).await;
+    let still = match house.heard().await {
+        MirrorCommand::Withdrawn { still, .. } => still,
+        other => panic!("{other:?} before the stop"),
+    };
+    assert_eq!(still, Consents::default());
+    lock.unlock().await;
+    house.withdrawn().await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_seat_taken_again_with_a_no_stops_the_mirror_while_the_database_is_locked() {
+    let mut house = House::start().await;
+    let mut seat = house.join(RECORDING).await;
+    let resume = seat.resume().await;
+    assert!(matches!(house.heard().await, MirrorCommand::LessonOpened(_)));
+    assert!(matches!(house.heard().await, MirrorCommand::Joined(_)));
+    let lock = house.lock().await;
+    let joining = house.joining(Consents::default(), Some(resume));
+    let (again, ()) = tokio::join!(joining, async {
+        assert!(matches!(house.heard().await, MirrorCommand::Withdrawn { .. }));
+        lock.unlock().await;
+    });
+    assert!(again.is_ok(), "{again:?}");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_no_that_is_queued_while_the_lesson_ends_is_stored_before_the_files_are_finished() {
+    let mut house = House::start().await;
+    let seat = house.join(RECORDING).await;
+    let lock = house.lock().await;
+    let (answer, closed) = oneshot::channel();
+    let close = LessonCommand::Close {
+        keep_recordings: true,
+        answer,
+    };
+    seat.joined.lesson.send(close).await.expect("a lesson");
+    seat.say(ClientMessage::Consent(Consents::default())).await;
+    lock.unlock().await;
+    closed.await.expect("no panic").expect("closed");
+    drop(house.closing().await);
+    let stored = house.hub.store().consents(seat.joined.participant).await;
+    assert_eq!(stored.expect("read"), Consents::default());
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_no_that_cannot_be_stored_is_told_to_whoever_finishes_the_files() {
+    let mut house = House::start().await;
+    let seat = house.join(RECORDING).await;
+    let other = house.join(RECORDING).await;
+    house.execute("ALTER TABLE consents RENAME TO elsewhere").await;
+    seat.say(ClientMessage::Consent(Consents::default())).await;
+    let room = house.room.clone();
+    house.hub.close_room(&room, true).await.expect("a lesson");
+    let unstored = loop {
+        if let MirrorCommand::LessonClosing { unstored, .. } = house.heard().await {
+            break unstored;
+        }
+    };
+    assert!(unstored.contains(&seat.joined.participant));
+    assert!(!unstored.contains(&other.joined.participant));
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn a_reader_that_stays_slow_is_closed_and_may_resume() {
     let house = House::start().await;
     let slow = house.join(Consents::default()).await;
@@ -149,7 +260,7 @@ async fn a_reader_that_stays_slow_is_closed_and_may_resume() {
 }
 
 struct House {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     hub: Hub,
     media: Sfu,
     mirror: MirrorSide,
@@ -211,7 +322,7 @@ impl House {
             .expect("read")
             .expect("a room");
         Self {
-            _folder: folder,
+            folder,
             hub,
             media,
             mirror: MirrorSide { commands, reporter },
@@ -220,24 +331,65 @@ impl House {
     }
 
     async fn try_join(&self, consents: Consents) -> Result<Seat, ApiError> {
+        self.joining(consents, None).await
+    }
+
+    /// Borrows nothing, so that the mirror can be heard meanwhile.
+    fn joining(
+        &self,
+        consents: Consents,
+        resume: Option<Token>,
+    ) -> impl Future<Output = Result<Seat, ApiError>> + use<> {
         let (outbox, queue) = outbox::channel();
-        let socket = self.hub.next_socket();
+        let (hub, socket) = (self.hub.clone(), self.hub.next_socket());
         let join = JoinRoom {
             room: self.room.number.to_string(),
             name: "민수".to_owned(),
             consents,
-            resume: None,
+            resume,
             person: None,
         };
-        let joined = self
-            .hub
-            .join(join, &Credentials::default(), HERE, socket, outbox)
-            .await?;
-        Ok(Seat {
-            joined,
-            socket,
-            queue,
-        })
+        async move {
+            let joined = hub
+                .join(join, &Credentials::default(), HERE, socket, outbox)
+                .await?;
+            Ok(Seat {
+                joined,
+                socket,
+                queue,
+            })
+        }
+    }
+
+    /// Skips what comes before the mirror is told to stop.
+    async fn withdrawn(&mut self) {
+        while !matches!(self.heard().await, MirrorCommand::Withdrawn { .. }) {}
+    }
+
+    async fn rival(&self) -> sqlx::SqliteConnection {
+        use sqlx::ConnectOptions as _;
+        sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.folder.path().join("seodang.db"))
+            .connect()
+            .await
+            .expect("a second connection")
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        sqlx::query(sql)
+            .execute(&mut self.rival().await)
+            .await
+            .expect(sql);
+    }
+
+    /// Nobody writes to the database until it is let go.
+    async fn lock(&self) -> Lock {
+        let mut rival = self.rival().await;
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut rival)
+            .await
+            .expect("the lock");
+        Lock(rival)
     }
 
     async fn join(&self, consents: Consents) -> Seat {
@@ -251,13 +403,43 @@ impl House {
             .expect("a command")
     }
 
+    /// The answer that the next end of a lesson waits for.
+    async fn closing(&mut self) -> oneshot::Sender<()> {
+        loop {
+            if let MirrorCommand::LessonClosing { closed, .. } = self.heard().await {
+                return closed;
+            }
+        }
+    }
+
     async fn stop(self) {
         self.hub.shutdown().await;
         self.media.shutdown();
     }
 }
 
+/// The database, locked by somebody else.
+struct Lock(sqlx::SqliteConnection);
+
+impl Lock {
+    async fn unlock(mut self) {
+        sqlx::query("ROLLBACK")
+            .execute(&mut self.0)
+            .await
+            .expect("released");
+    }
+}
+
 impl Seat {
+    /// The token that takes the seat again.
+    async fn resume(&mut self) -> Token {
+        loop {
+            if let ServerMessage::RoomInfo(info) = self.queue.next().await.expect("open") {
+                return info.resume;
+            }
+        }
+    }
+
     async fn say(&self, message: ClientMessage) {
         self.joined.message(self.socket, message).await.expect("a lesson");
     }

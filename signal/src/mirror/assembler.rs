@@ -15,6 +15,7 @@ use super::books::Entry;
 use super::desk::Desk;
 use super::person::Person;
 use super::plan::mirrored_sources;
+use super::recording::Ending;
 use super::sink::{Mirrored, SinkSource};
 use super::{KeptReport, LessonInfo, MirrorCommand, Subject};
 
@@ -79,14 +80,20 @@ impl Assembler {
                 ticked = Instant::now();
                 // With packets waiting, time is what the socket saw last: a busy machine must not look like loss.
                 let now = seen.unwrap_or(ticked);
-                let everybody: Vec<ParticipantId> = self.people.keys().copied().collect();
-                for participant in everybody {
-                    self.contained(participant, |person, desk| person.tick(now, desk));
-                }
+                self.tick(now);
             }
             if stopping {
                 return self.stop(packets);
             }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let everybody: Vec<ParticipantId> = self.people.keys().copied().collect();
+        for participant in everybody {
+            self.contained(participant, |person, desk| person.tick(now, desk));
+            self.attach_again(participant, now);
+            self.tell_kept(participant, now);
         }
     }
 
@@ -97,7 +104,7 @@ impl Assembler {
         let people = std::mem::take(&mut self.people);
         let pending = people
             .into_values()
-            .flat_map(|person| person.close(&self.desk))
+            .flat_map(|person| close_contained(person, &self.desk))
             .collect();
         self.desk.enter(Entry::Stopping { pending });
     }
@@ -136,6 +143,13 @@ impl Assembler {
                 participant,
                 consents,
             } => self.set_consents(participant, consents),
+            MirrorCommand::Withdrawn { participant, still } => {
+                if let Some(before) = self.people.get(&participant).map(Person::consents)
+                    && before.and(still) != before
+                {
+                    self.set_consents(participant, before.and(still));
+                }
+            }
             MirrorCommand::Published(publication) => self.set_sending(publication, true),
             MirrorCommand::Unpublished(publication) => self.set_sending(publication, false),
             MirrorCommand::Away(participant) => self.set_absent(participant, true),
@@ -148,6 +162,7 @@ impl Assembler {
             MirrorCommand::LessonClosing {
                 lesson,
                 keep_recordings,
+                unstored,
                 closed,
             } => {
                 // Every sink is dropped already: what the class still said is in the queue and belongs to it.
@@ -160,7 +175,7 @@ impl Assembler {
                 let mut pending = Vec::new();
                 for (participant, person) in std::mem::take(&mut self.people) {
                     if person.lesson() == lesson.info.lesson {
-                        pending.extend(person.close(&self.desk));
+                        pending.extend(close_contained(person, &self.desk));
                     } else {
                         self.people.insert(participant, person);
                     }
@@ -169,6 +184,7 @@ impl Assembler {
                     lesson: lesson.info,
                     pending,
                     keep_recordings,
+                    unstored,
                     closed,
                 });
             }
@@ -229,20 +245,46 @@ impl Assembler {
             if has.contains(&source) && (anew || !had.contains(&source)) {
                 self.attachments += 1;
                 person.open_track(source, self.attachments);
-                self.desk.attach(
-                    publication,
-                    Box::new(self.sinks.sink(publication, self.attachments)),
-                );
+                let sink = Box::new(self.sinks.sink(publication, self.attachments));
+                if !self.desk.attach(publication, sink) {
+                    person.set_unattached(source, Instant::now());
+                }
             } else if !has.contains(&source) && had.contains(&source) {
                 self.desk.detach(publication);
                 person.close_track(source);
             }
         }
         person.set_consents(consents, &self.desk);
-        self.desk.report(KeptReport {
-            participant,
-            kept: consents,
-        });
+        person.set_told(None);
+        self.tell_kept(participant, Instant::now());
+    }
+
+    /// Offers the SFU the sinks that it did not take.
+    fn attach_again(&mut self, participant: ParticipantId, now: Instant) {
+        let Some(person) = self.people.get_mut(&participant) else {
+            return;
+        };
+        for (source, attachment) in person.unattached(now) {
+            let publication = Publication { participant, source };
+            let sink = Box::new(self.sinks.sink(publication, attachment));
+            if self.desk.attach(publication, sink) {
+                person.set_attached(source);
+            } else {
+                person.set_unattached(source, now);
+            }
+        }
+    }
+
+    /// Tells what is kept of somebody, if it is news.
+    fn tell_kept(&mut self, participant: ParticipantId, now: Instant) {
+        let Some(person) = self.people.get_mut(&participant) else {
+            return;
+        };
+        if let Some(kept) = person.kept_news(now)
+            && self.desk.report(KeptReport { participant, kept })
+        {
+            person.set_told(Some(kept));
+        }
     }
 
     fn set_sending(&mut self, publication: Publication, sending: bool) {
@@ -257,3 +299,14 @@ impl Assembler {
         }
     }
 }
+
+/// A panic in the end of one participant's files leaves them as they are, and no other's.
+fn close_contained(person: Person, desk: &Desk) -> Vec<Ending> {
+    catch_unwind(AssertUnwindSafe(|| person.close(desk))).unwrap_or_else(|_| {
+        tracing::error!("a panic ended a recording; this is a bug");
+        Vec::new()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,19 @@
 //! The books: what happened to files becomes rows, and the end of a lesson becomes finished files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use seodang_analyzer::{CaptureEvent, CaptureRow};
-use seodang_model::{CapturePath, LessonId, RecordingPath, RoomId};
+use seodang_model::{CapturePath, LessonId, ParticipantId, RecordingPath, RoomId};
 use seodang_recorder::{
     ChatLine, FileEntry, FileState, LessonManifest, LessonPlace, LessonSummary, ParticipantEntry,
-    PendingFinish, RecorderError, RecordingInfo, discard, finish_lesson, recover,
+    RecorderError, RecordingInfo, discard, finish_lesson, recover,
 };
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
+use super::recording::Ending;
 use super::{LessonInfo, consent_number, lesson_place};
 use crate::chat::Scope;
 use crate::consent::TEXT_VERSION;
@@ -38,12 +39,13 @@ pub(super) enum Entry {
     /// A lesson ends.
     Closing {
         lesson: LessonInfo,
-        pending: Vec<PendingFinish>,
+        pending: Vec<Ending>,
         keep_recordings: bool,
+        unstored: BTreeSet<ParticipantId>,
         closed: oneshot::Sender<()>,
     },
     /// The program ends; its lessons go on after the restart.
-    Stopping { pending: Vec<PendingFinish> },
+    Stopping { pending: Vec<Ending> },
 }
 
 impl Entry {
@@ -102,6 +104,7 @@ impl Books {
                     lesson,
                     pending,
                     keep_recordings,
+                    unstored,
                     closed,
                 } => {
                     let closing = Closing {
@@ -110,12 +113,14 @@ impl Books {
                         discarded_keep: self.discarded_keep,
                         lesson,
                         keep_recordings,
+                        unstored,
                     };
                     // Lessons end side by side; the books of the others go on.
                     finishing.spawn(async move {
-                        closing.run(pending).await;
-                        // Whoever waits may have given up.
-                        let _ = closed.send(());
+                        if closing.run(pending).await {
+                            // Whoever waits may have given up.
+                            let _ = closed.send(());
+                        }
                     });
                     Ok(())
                 }
@@ -181,15 +186,19 @@ struct Closing {
     discarded_keep: Duration,
     lesson: LessonInfo,
     keep_recordings: bool,
+    /// Their newest answer is a no that has no row.
+    unstored: BTreeSet<ParticipantId>,
 }
 
 impl Closing {
-    async fn run(self, pending: Vec<PendingFinish>) {
+    /// Whether the files are finished and have their rows. If not, the lesson is to be closed again.
+    async fn run(self, pending: Vec<Ending>) -> bool {
         let lesson = self.lesson.lesson;
         let started = Instant::now();
+        let mut whole = true;
         if !self.keep_recordings {
             // First of all: whatever goes wrong below, nobody sees the files any more, and they will be erased.
-            self.hide().await;
+            whole = self.hide().await;
         }
         if let Err(error) = self.store.recordings_finishing(lesson).await {
             tracing::error!(lesson.id = %lesson, error = &error as &dyn std::error::Error, "a lesson's rows");
@@ -203,7 +212,7 @@ impl Closing {
                     error = &error as &dyn std::error::Error,
                     "the database does not say who was there; the files are finished at the next start"
                 );
-                return;
+                return false;
             }
         };
         let root = self.recordings.clone();
@@ -211,27 +220,36 @@ impl Closing {
         match finished {
             Ok(Ok(manifest)) => {
                 let files = manifest.files.len();
-                store_files(&self.store, &lesson_place(&self.lesson), &manifest).await;
+                whole &= settle_rows(&self.store, &lesson_place(&self.lesson), &manifest).await;
                 let duration_ms = started.elapsed().as_millis() as u64;
                 tracing::info!(lesson.id = %lesson, files, duration_ms, "recordings finished");
             }
-            Ok(Err(error)) => tracing::error!(
-                lesson.id = %lesson,
-                error = &error as &dyn std::error::Error,
-                "recordings are not finished; the next start tries again"
-            ),
-            Err(_) => tracing::error!(lesson.id = %lesson, "finishing recordings ended with a fault"),
+            Ok(Err(error)) => {
+                whole = false;
+                tracing::error!(
+                    lesson.id = %lesson,
+                    error = &error as &dyn std::error::Error,
+                    "recordings are not finished; the next start tries again"
+                );
+            }
+            Err(_) => {
+                whole = false;
+                tracing::error!(lesson.id = %lesson, "finishing recordings ended with a fault");
+            }
         }
         if !self.keep_recordings {
             self.put_aside().await;
         }
+        whole
     }
 
-    async fn hide(&self) {
+    async fn hide(&self) -> bool {
         let (lesson, now) = (self.lesson.lesson, OffsetDateTime::now_utc());
-        if let Err(error) = self.store.discard_lesson(lesson, now, self.discarded_keep).await {
-            tracing::error!(lesson.id = %lesson, error = &error as &dyn std::error::Error, "a lesson is not hidden");
+        let hidden = self.store.discard_lesson(lesson, now, self.discarded_keep).await;
+        if let Err(error) = &hidden {
+            tracing::error!(lesson.id = %lesson, error = error as &dyn std::error::Error, "a lesson is not hidden");
         }
+        hidden.is_ok()
     }
 
     async fn put_aside(&self) {
@@ -248,6 +266,9 @@ impl Closing {
         let mut agreed = BTreeMap::new();
         let mut consenting = Vec::new();
         for seat in self.store.seats(lesson).await? {
+            if self.unstored.contains(&seat.participant) {
+                continue;
+            }
             if let Some(since) = self.store.recording_agreed_since(seat.participant).await? {
                 agreed.insert(seat.participant, since);
                 consenting.push(seat);
@@ -328,7 +349,7 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Re
             None => false,
         };
         if !goes_on {
-            store_files(store, place, manifest).await;
+            settle_rows(store, place, manifest).await;
         }
     }
     for (_, error) in &report.failures {
@@ -348,8 +369,12 @@ pub async fn recover_recordings(store: &Store, recordings: PathBuf) -> Result<Re
     })
 }
 
-async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManifest) {
-    let Some(lesson) = manifest.lesson else { return };
+/// Makes finished files fetchable and lets rows go that lead to none; whether the rows say what the manifest says.
+async fn settle_rows(store: &Store, place: &LessonPlace, manifest: &LessonManifest) -> bool {
+    let Some(lesson) = manifest.lesson else {
+        return true;
+    };
+    let mut whole = true;
     for file in &manifest.files {
         let Some((key, finished)) = row_of(lesson, place, file) else {
             continue;
@@ -358,6 +383,7 @@ async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManife
             .recording_finished(key, &finished, OffsetDateTime::now_utc())
             .await
         {
+            whole = false;
             tracing::error!(
                 lesson.id = %lesson,
                 participant.id = %key.participant,
@@ -366,6 +392,40 @@ async fn store_files(store: &Store, place: &LessonPlace, manifest: &LessonManife
             );
         }
     }
+    let left = |file: &&FileEntry| file.state == FileState::Unfinished;
+    let unfinished: Option<Vec<RecordingKey>> = manifest
+        .files
+        .iter()
+        .filter(left)
+        .map(|file| key_of(lesson, file))
+        .collect();
+    // A part whose note is lost may be anybody's.
+    let Some(unfinished) = unfinished else {
+        return whole;
+    };
+    match store.drop_empty_recordings(lesson, &unfinished).await {
+        Ok(0) => whole,
+        Ok(count) => {
+            tracing::info!(lesson.id = %lesson, count, "recordings without a readable frame are not listed");
+            whole
+        }
+        Err(error) => {
+            tracing::error!(
+                lesson.id = %lesson,
+                error = &error as &dyn std::error::Error,
+                "recordings without a frame stay listed"
+            );
+            false
+        }
+    }
+}
+
+fn key_of(lesson: LessonId, file: &FileEntry) -> Option<RecordingKey> {
+    Some(RecordingKey {
+        lesson,
+        participant: file.participant?,
+        kind: file.kind,
+    })
 }
 
 /// The row of a file that can be fetched; `None` for others.
@@ -380,11 +440,7 @@ fn row_of(
         FileState::Truncated => RecordingState::Truncated,
         FileState::Unfinished | FileState::Damaged => return None,
     };
-    let key = RecordingKey {
-        lesson,
-        participant: file.participant?,
-        kind: file.kind,
-    };
+    let key = key_of(lesson, file)?;
     let finished = FinishedRecording {
         path: format!("{}/{}/{}", place.room, place.folder, file.path)
             .parse()
@@ -399,7 +455,7 @@ fn row_of(
 }
 
 /// Waits for the ends of files, all together as long as one may take.
-async fn wait_for(pending: Vec<PendingFinish>) {
+async fn wait_for(pending: Vec<Ending>) {
     let waited = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + FINISH_WITHIN;
         for finish in pending {
@@ -412,3 +468,6 @@ async fn wait_for(pending: Vec<PendingFinish>) {
         tracing::error!("waiting for recordings ended with a fault");
     }
 }
+
+#[cfg(test)]
+mod tests;

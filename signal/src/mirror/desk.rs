@@ -1,25 +1,34 @@
 //! What the assembler thread works with: SFU, recorder, analyzer, and the books that the database keeps.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use seodang_analyzer::AnalyzerHandle;
 use seodang_model::protocol::Consents;
 use seodang_model::{ParticipantId, Publication, RecordingKind, Source};
-use seodang_recorder::{GapReason, Recorder, RecordingWriter};
+use seodang_recorder::GapReason;
 use seodang_sfu::{SfuHandle, TrackSink};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::KeptReport;
 use super::books::Entry;
+use super::opener::Opener;
 use super::person::Kept;
+use super::recording::Recording;
+use super::sink::Overload;
 
 /// The assembler's access to everything else.
 pub(super) struct Desk {
     pub(super) sfu: SfuHandle,
     /// `None` when GStreamer or the disk do not allow it: nothing is recorded then, and nobody is told otherwise.
-    pub(super) recorder: Option<Recorder>,
+    pub(super) opener: Option<Opener>,
+    /// Counts what a recording that does not open has to drop.
+    pub(super) overload: Arc<Overload>,
     /// `None` when captures are switched off or cannot be taken.
     pub(super) analyzer: Option<AnalyzerHandle>,
-    /// What happened to files, for the database. When it is full the assembler waits: a row must not be lost, and
-    /// packets have a second of room meanwhile.
+    /// What happened to files, for the database. When it is full the assembler waits with the beginning and the end of
+    /// a lesson, which must not be lost; packets have a second of room meanwhile.
     pub(super) books: mpsc::Sender<Entry>,
     pub(super) reporter: mpsc::Sender<KeptReport>,
 }
@@ -28,15 +37,18 @@ impl Desk {
     /// What can be kept of somebody with these answers.
     pub(super) fn possible(&self, consents: Consents) -> Consents {
         Consents {
-            recording: consents.recording && self.recorder.is_some(),
+            recording: consents.recording && self.opener.is_some(),
             captures: consents.captures && self.analyzer.is_some(),
         }
     }
 
-    pub(super) fn attach(&self, publication: Publication, sink: Box<dyn TrackSink>) {
-        if let Err(error) = self.sfu.attach(publication, sink) {
-            tracing::warn!(participant.id = %publication.participant, %error, "a publication cannot be mirrored");
+    /// Whether the publication is mirrored from here on.
+    pub(super) fn attach(&self, publication: Publication, sink: Box<dyn TrackSink>) -> bool {
+        let attached = self.sfu.attach(publication, sink);
+        if let Err(error) = &attached {
+            tracing::warn!(participant.id = %publication.participant, %error, "a publication cannot be mirrored yet");
         }
+        attached.is_ok()
     }
 
     pub(super) fn detach(&self, publication: Publication) {
@@ -53,29 +65,26 @@ impl Desk {
             .request_keyframe(Publication { participant, source }, false);
     }
 
-    /// Opens the next part of somebody's recording; `None` when that cannot be done, which is logged.
+    /// Asks for the next part of somebody's recording; `None` when it cannot be asked for.
     pub(super) fn open(
         &self,
         kept: &Kept,
         kind: RecordingKind,
         resumed_after: Option<GapReason>,
-    ) -> Option<RecordingWriter> {
-        let info = kept.recording_info(kind, resumed_after);
-        let entry = Entry::started(&info);
-        match self.recorder.as_ref()?.open(info) {
-            Ok(writer) => {
-                self.enter(entry);
-                Some(writer)
-            }
-            Err(error) => {
-                tracing::error!(
-                    participant.id = %kept.participant(),
-                    lesson.id = %kept.lesson().lesson,
-                    error = &error as &dyn std::error::Error,
-                    "a recording cannot be opened"
-                );
-                None
-            }
+        now: Instant,
+    ) -> Option<Recording> {
+        let opened = self
+            .opener
+            .as_ref()?
+            .ask(kept.recording_info(kind, resumed_after))?;
+        Some(Recording::opening(opened, now, Arc::clone(&self.overload)))
+    }
+
+    /// Notes that a recording is being written. Without the note its row is made when it is finished.
+    pub(super) fn note_started(&self, kept: &Kept, kind: RecordingKind) {
+        let entry = Entry::started(&kept.recording_info(kind, None));
+        if self.books.try_send(entry).is_err() {
+            tracing::warn!(participant.id = %kept.participant(), "a recording is not listed before it is finished");
         }
     }
 
@@ -85,8 +94,8 @@ impl Desk {
         }
     }
 
-    pub(super) fn report(&self, report: KeptReport) {
-        // The hub is gone only when the program ends; then nobody is left to be told.
-        let _ = self.reporter.blocking_send(report);
+    /// Whether it was told; never waits. The hub is gone only when the program ends: then nobody is left to be told.
+    pub(super) fn report(&self, report: KeptReport) -> bool {
+        !matches!(self.reporter.try_send(report), Err(TrySendError::Full(_)))
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use seodang_analyzer::{Analyzer, AnalyzerConfig, AnalyzerHandle};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembler::Assembler;
 use super::books::{Books, ENTRIES, Recovered, forward_captures, recover_recordings};
 use super::desk::Desk;
+use super::opener::Opener;
 use super::sink::SinkSource;
 use super::{KeptReport, MirrorCommand, Overload};
 use crate::store::Store;
@@ -23,8 +25,12 @@ use crate::store::Store;
 /// How long the last pictures of a program that ends are waited for.
 const CAPTURES_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long the last rows of a program that ends are waited for.
-const BOOKS_WITHIN: Duration = Duration::from_secs(6);
+/// Whether the assembler is at work. Without it nothing is kept and no lesson's files are finished.
+#[derive(Clone, Debug)]
+pub(crate) struct Alive(Arc<AtomicBool>);
+
+/// Says that its thread has ended, however it ended.
+struct Living(Alive);
 
 /// Where and how a class is kept.
 #[derive(Clone, Debug)]
@@ -52,6 +58,7 @@ pub struct Keeping {
     books: tokio::task::JoinHandle<()>,
     recovery: tokio::task::JoinHandle<()>,
     overload: Arc<Overload>,
+    alive: Alive,
 }
 
 impl Keeping {
@@ -67,10 +74,10 @@ impl Keeping {
         commands: mpsc::Receiver<MirrorCommand>,
         reporter: mpsc::Sender<KeptReport>,
     ) -> std::io::Result<Self> {
-        let recorder = match Recorder::start(RecorderConfig {
+        let opener = match Recorder::start(RecorderConfig {
             root: config.recordings.clone(),
         }) {
-            Ok(recorder) => Some(recorder),
+            Ok(recorder) => Some(Opener::start(move |info| recorder.open(info))?),
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -106,14 +113,20 @@ impl Keeping {
         let stopped = stop.clone();
         let desk = Desk {
             sfu,
-            recorder,
+            opener,
+            overload: Arc::clone(&overload),
             analyzer,
             books: entries,
             reporter,
         };
+        let alive = Alive(Arc::new(AtomicBool::new(true)));
+        let living = Living(alive.clone());
         let assembler = std::thread::Builder::new()
             .name("assembler".to_owned())
-            .spawn(move || Assembler::new(desk, sinks).run(commands, &packets, &stopped))?;
+            .spawn(move || {
+                let _living = living;
+                Assembler::new(desk, sinks).run(commands, &packets, &stopped);
+            })?;
         Ok(Self {
             stop,
             assembler,
@@ -121,6 +134,7 @@ impl Keeping {
             books,
             recovery,
             overload,
+            alive,
         })
     }
 
@@ -130,28 +144,51 @@ impl Keeping {
         Arc::clone(&self.overload)
     }
 
-    /// Ends every file as a part of a lesson that goes on after the restart, and waits until they are on the disk.
-    pub async fn shutdown(self) {
+    /// Whether it works.
+    pub(crate) fn alive(&self) -> Alive {
+        self.alive.clone()
+    }
+
+    /// Ends every file as a part of a lesson that goes on after the restart, and waits until they are on the disk, but
+    /// not beyond `deadline`.
+    pub async fn shutdown(self, deadline: Instant) {
         self.stop.cancel();
         let (assembler, captures) = (self.assembler, self.captures);
         let threads = tokio::task::spawn_blocking(move || {
             let mut whole = assembler.join().is_ok();
             if let Some((analyzer, thread)) = captures {
-                whole &= analyzer.shutdown(CAPTURES_WITHIN);
+                let left = deadline.saturating_duration_since(Instant::now());
+                whole &= analyzer.shutdown(CAPTURES_WITHIN.min(left));
                 // A thread that waits for a hung disk is left behind.
                 whole = whole && thread.join().is_ok();
             }
             whole
         });
-        if !matches!(threads.await, Ok(true)) {
+        let threads = tokio::time::timeout_at(deadline.into(), threads);
+        if !matches!(threads.await, Ok(Ok(true))) {
             tracing::error!("not everything that was to be kept is on the disk; the next start mends it");
         }
         // Recovery can be interrupted anywhere; the next start goes on with it.
         self.recovery.abort();
         // The last entries came from those threads; one that hangs must not hold the program.
-        if tokio::time::timeout(BOOKS_WITHIN, self.books).await.is_err() {
+        if tokio::time::timeout_at(deadline.into(), self.books)
+            .await
+            .is_err()
+        {
             tracing::error!("not every row about a file is stored; the next start mends it");
         }
+    }
+}
+
+impl Alive {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -197,5 +234,45 @@ fn start_captures(
             );
             Ok(None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_hangs_holds_nobody_beyond_the_deadline() {
+        let (release, hanging) = std::sync::mpsc::channel::<()>();
+        let keeping = Keeping {
+            stop: CancellationToken::new(),
+            assembler: std::thread::spawn(move || {
+                let _ = hanging.recv();
+            }),
+            captures: None,
+            books: tokio::spawn(std::future::pending()),
+            recovery: tokio::spawn(std::future::pending()),
+            overload: Arc::default(),
+            alive: Alive(Arc::new(AtomicBool::new(true))),
+        };
+        let begin = Instant::now();
+        let stopping = keeping.shutdown(begin + Duration::from_millis(300));
+        tokio::time::timeout(Duration::from_secs(5), stopping)
+            .await
+            .expect("by the deadline");
+        drop(release);
+    }
+
+    #[test]
+    fn an_assembler_that_panics_is_known_to_be_gone() {
+        let alive = Alive(Arc::new(AtomicBool::new(true)));
+        let living = Living(alive.clone());
+        assert!(alive.is_alive());
+        let thread = std::thread::spawn(move || {
+            let _living = living;
+            panic!("made by the test");
+        });
+        assert!(thread.join().is_err());
+        assert!(!alive.is_alive());
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use seodang_analyzer::CameraState;
 use seodang_model::protocol::Consents;
 use seodang_model::{LessonId, MediaKind, ParticipantId, RecordingKind, Source};
-use seodang_recorder::{GapReason, ParticipantEntry, PendingFinish, RecordingInfo, RecordingWriter};
+use seodang_recorder::{GapReason, ParticipantEntry, RecordingInfo};
 use seodang_rtp::{Codec, Frame, LessonStart, ParticipantClock, TrackAssembler};
 
 use super::desk::Desk;
+use super::recording::{Ending, Recording, Turn};
 use super::sink::{Content, Mirrored};
 use super::{LessonInfo, Subject, consent_number, lesson_place};
 
@@ -17,6 +18,8 @@ use super::{LessonInfo, Subject, consent_number, lesson_place};
 const WISH_SPACING: Duration = Duration::from_secs(1);
 /// A recording that cannot be opened is tried again after this; a full disk must not keep the others waiting.
 const OPEN_SPACING: Duration = Duration::from_secs(5);
+/// A sink that the SFU did not take is offered again after this.
+const ATTACH_SPACING: Duration = Duration::from_secs(1);
 /// A participant whose WebSocket is lost counts as away once its media is silent for this long as well.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -31,16 +34,18 @@ pub(super) struct Person {
     away: bool,
     /// The seat is free.
     left: bool,
-    /// When opening a recording that could not be opened is tried again.
+    /// When opening a recording that could not be opened is tried again; gone when it is open.
     retry_at: BTreeMap<RecordingKind, Instant>,
     heard: Instant,
     clock: ParticipantClock,
     tracks: BTreeMap<Source, Track>,
-    writers: BTreeMap<RecordingKind, RecordingWriter>,
+    writers: BTreeMap<RecordingKind, Recording>,
     /// Recordings that a withdrawn answer ended: what follows is a further part.
     interrupted: BTreeSet<RecordingKind>,
     /// What the participant says it sends; kept while nothing is mirrored, so that a later yes starts right.
     sending: BTreeMap<Source, bool>,
+    /// What everyone was told is kept.
+    told: Option<Consents>,
 }
 
 /// Names and places of what is kept of a participant.
@@ -53,16 +58,14 @@ pub(super) struct Kept {
 struct Track {
     assembler: TrackAssembler,
     attachment: u64,
+    /// When attaching it is tried again; `None` once it is attached.
+    attach_at: Option<Instant>,
     wished: Option<Instant>,
 }
 
 impl Kept {
     pub(super) fn participant(&self) -> ParticipantId {
         self.subject.participant
-    }
-
-    pub(super) fn lesson(&self) -> &LessonInfo {
-        &self.lesson
     }
 
     pub(super) fn recording_info(
@@ -119,6 +122,7 @@ impl Person {
             writers: BTreeMap::new(),
             interrupted: BTreeSet::new(),
             sending: BTreeMap::new(),
+            told: None,
         }
     }
 
@@ -141,6 +145,7 @@ impl Person {
             Track {
                 assembler: TrackAssembler::new(codec),
                 attachment,
+                attach_at: None,
                 wished: None,
             },
         );
@@ -151,6 +156,71 @@ impl Person {
         self.tracks.remove(&source);
         if let Some(writer) = self.writers.get_mut(&kind_of(source)) {
             writer.set_held(source.kind(), None);
+        }
+    }
+
+    /// The SFU did not take the sink of a track.
+    pub(super) fn set_unattached(&mut self, source: Source, now: Instant) {
+        if let Some(track) = self.tracks.get_mut(&source) {
+            track.attach_at = Some(now + ATTACH_SPACING);
+        }
+    }
+
+    /// The SFU took the sink of a track after all.
+    pub(super) fn set_attached(&mut self, source: Source) {
+        if let Some(track) = self.tracks.get_mut(&source) {
+            track.attach_at = None;
+        }
+    }
+
+    /// Tracks whose sinks are to be attached once more, with their attachments.
+    pub(super) fn unattached(&self, now: Instant) -> Vec<(Source, u64)> {
+        let due = |track: &Track| track.attach_at.is_some_and(|at| at <= now);
+        self.tracks
+            .iter()
+            .filter(|(_, track)| due(track))
+            .map(|(source, track)| (*source, track.attachment))
+            .collect()
+    }
+
+    /// Through what packets of `source` are expected.
+    #[cfg(test)]
+    pub(super) fn attachment(&self, source: Source) -> Option<u64> {
+        self.tracks.get(&source).map(|track| track.attachment)
+    }
+
+    /// Whether a file is open and takes what is written.
+    #[cfg(test)]
+    pub(super) fn is_recorded(&self) -> bool {
+        self.writers.values().any(Recording::is_writing)
+    }
+
+    /// What is kept, where it is not what everyone was told.
+    pub(super) fn kept_news(&self, now: Instant) -> Option<Consents> {
+        let kept = self.kept_now(now);
+        (self.told != Some(kept)).then_some(kept)
+    }
+
+    /// Everyone was told, or is to be told again.
+    pub(super) fn set_told(&mut self, told: Option<Consents>) {
+        self.told = told;
+    }
+
+    /// What the answers allow and disk and SFU do not prevent.
+    fn kept_now(&self, now: Instant) -> Consents {
+        let is_attached = |source: &Source| {
+            self.tracks
+                .get(source)
+                .is_some_and(|track| track.attach_at.is_none())
+        };
+        let in_trouble =
+            !self.retry_at.is_empty() || self.writers.values().any(|writer| writer.is_failing(now));
+        let is_written = self.writers.values().any(Recording::is_writing);
+        Consents {
+            recording: self.consents.recording
+                && Source::ALL.iter().any(is_attached)
+                && (is_written || !in_trouble),
+            captures: self.consents.captures && is_attached(&Source::Camera),
         }
     }
 
@@ -166,6 +236,7 @@ impl Person {
             }
         }
         if before.recording && !consents.recording {
+            self.retry_at.clear();
             for (kind, writer) in std::mem::take(&mut self.writers) {
                 self.interrupted.insert(kind);
                 // Finished on a thread of its own; the end of the lesson finds it.
@@ -259,6 +330,7 @@ impl Person {
     /// Moves time on: gaps are given up, fillers written, key frames asked for. `seen` is the newest arrival taken off
     /// the queue, or the present when the queue is empty.
     pub(super) fn tick(&mut self, seen: Instant, desk: &Desk) {
+        self.poll_openings(desk);
         if self.absent && !self.away && seen.saturating_duration_since(self.heard) > SILENCE {
             self.set_away(true, desk);
         }
@@ -291,7 +363,7 @@ impl Person {
     }
 
     /// Hands out what is still held, as nothing more will come, and ends the files.
-    pub(super) fn close(mut self, desk: &Desk) -> Vec<PendingFinish> {
+    pub(super) fn close(mut self, desk: &Desk) -> Vec<Ending> {
         // Longer than any packet is waited for, and than frames wait for a sender report.
         self.poll_tracks(Instant::now() + Duration::from_secs(2), desk);
         if self.consents.captures
@@ -299,7 +371,26 @@ impl Person {
         {
             analyzer.leave(self.kept.participant());
         }
-        self.writers.into_values().map(RecordingWriter::finish).collect()
+        self.writers.into_values().map(Recording::finish).collect()
+    }
+
+    /// Takes what has been opened meanwhile.
+    fn poll_openings(&mut self, desk: &Desk) {
+        let kinds: Vec<RecordingKind> = self.writers.keys().copied().collect();
+        for kind in kinds {
+            match self.writers.get_mut(&kind).map_or(Turn::Nothing, Recording::poll) {
+                Turn::Nothing => {}
+                Turn::Opened => {
+                    self.retry_at.remove(&kind);
+                    desk.note_started(&self.kept, kind);
+                    self.tell_analyzer(desk);
+                }
+                Turn::Failed => {
+                    self.writers.remove(&kind);
+                    self.retry_at.insert(kind, self.heard + OPEN_SPACING);
+                }
+            }
+        }
     }
 
     fn poll_tracks(&mut self, now: Instant, desk: &Desk) {
@@ -333,11 +424,11 @@ impl Person {
         let kind = kind_of(source);
         if !self.writers.contains_key(&kind) {
             let resumed_after = self.interrupted.contains(&kind).then_some(GapReason::Consent);
-            if self.retry_at.get(&kind).is_some_and(|at| Instant::now() < *at) {
+            if self.retry_at.get(&kind).is_some_and(|at| self.heard < *at) {
                 return;
             }
-            let Some(mut writer) = desk.open(&self.kept, kind, resumed_after) else {
-                self.retry_at.insert(kind, Instant::now() + OPEN_SPACING);
+            let Some(mut writer) = desk.open(&self.kept, kind, resumed_after, self.heard) else {
+                self.retry_at.insert(kind, self.heard + OPEN_SPACING);
                 return;
             };
             for (other, sending) in &self.sending {
@@ -350,7 +441,7 @@ impl Person {
         if let Some(writer) = self.writers.get_mut(&kind) {
             let begins = writer.offset().is_none();
             writer.write(source.kind(), frame);
-            if begins && kind == RecordingKind::Camera {
+            if begins && writer.offset().is_some() && kind == RecordingKind::Camera {
                 self.tell_analyzer(desk);
             }
         }

@@ -38,12 +38,19 @@ pub(crate) struct Overload {
     video_packets: AtomicU64,
     /// Sound packets.
     audio_packets: AtomicU64,
+    /// Frames that found their recording not open for too long.
+    unopened_frames: AtomicU64,
 }
 
 impl Overload {
-    /// Video and sound packets dropped since the start.
-    pub(crate) fn dropped(&self) -> [u64; 2] {
-        [&self.video_packets, &self.audio_packets].map(|count| count.load(Ordering::Relaxed))
+    /// Video and sound packets, and frames whose recording could not be opened, dropped since the start.
+    pub(crate) fn dropped(&self) -> [u64; 3] {
+        [&self.video_packets, &self.audio_packets, &self.unopened_frames]
+            .map(|count| count.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn add_unopened(&self, frames: u64) {
+        self.unopened_frames.fetch_add(frames, Ordering::Relaxed);
     }
 }
 

@@ -41,6 +41,7 @@ async fn ready(app: App) -> Response {
         media: tokio::time::timeout(MEDIA_ANSWERS_WITHIN, app.sfu.stats())
             .await
             .is_ok_and(|stats| !stats.is_empty()),
+        mirror: app.mirror.is_alive(),
         elements: app.elements,
         disk: disk::space(&app.config.data).ok(),
     });
@@ -81,9 +82,14 @@ async fn metrics(app: App, Peer(peer): Peer, headers: HeaderMap) -> Response {
             _ => counter_line(&mut text, &format!("seodang_sfu_{name}_total"), count),
         }
     }
-    let [video, audio] = app.overload.dropped();
+    let [video, audio, unopened] = app.overload.dropped();
     counter_line(&mut text, "seodang_mirror_video_packets_dropped_total", video);
     counter_line(&mut text, "seodang_mirror_audio_packets_dropped_total", audio);
+    counter_line(
+        &mut text,
+        "seodang_mirror_unopened_frames_dropped_total",
+        unopened,
+    );
     if let Ok(space) = disk::space(&app.config.data) {
         gauge_line(&mut text, "seodang_disk_free_bytes", space.free_bytes);
     }

@@ -324,3 +324,24 @@ async fn metrics_are_read_from_elsewhere_with_the_token_alone() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_time_zone_that_is_none_starts_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = Ipv4Addr::LOCALHOST;
+    let free = std::net::UdpSocket::bind((here, 0)).expect("a port");
+    let media_port = free.local_addr().expect("an address").port();
+    drop(free);
+    let config = Config {
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        media_bind: here.into(),
+        media_port,
+        workers: 1,
+        data: folder.path().join("data"),
+        time_zone: Some("Nowhere/Nothing".to_owned()),
+        ..Config::default()
+    };
+    let started = start(config, CancellationToken::new()).await;
+    assert!(matches!(started, Err(StartError::Config(_))));
+    std::net::UdpSocket::bind((here, media_port)).expect("no media worker is left behind");
+}

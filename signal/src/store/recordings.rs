@@ -247,6 +247,50 @@ impl Store {
         parse(&id, "recordings.id")
     }
 
+    /// A lesson's files are settled: rows of what never got a frame, or cannot be read, go. Those in `unfinished` wait
+    /// for the next start. Returns how many went.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn drop_empty_recordings(
+        &self,
+        lesson: LessonId,
+        unfinished: &[RecordingKey],
+    ) -> Result<u64, StoreError> {
+        let text = lesson.to_string();
+        let mut transaction = self.begin().await?;
+        let rows = sqlx::query!(
+            "SELECT participant_id, kind FROM recordings
+             WHERE lesson_id = ? AND state IN ('recording', 'finishing')",
+            text,
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        let mut count = 0;
+        for row in rows {
+            let key = RecordingKey {
+                lesson,
+                participant: parse(&row.participant_id, "recordings.participant_id")?,
+                kind: word(&row.kind, "recordings.kind")?,
+            };
+            if unfinished.contains(&key) {
+                continue;
+            }
+            count += sqlx::query!(
+                "DELETE FROM recordings WHERE lesson_id = ? AND participant_id = ? AND kind = ?
+                 AND state IN ('recording', 'finishing')",
+                text,
+                row.participant_id,
+                row.kind,
+            )
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(count)
+    }
+
     /// The recordings of a room that can be seen: newest lesson first, then by name; put-aside ones are left out.
     ///
     /// # Errors

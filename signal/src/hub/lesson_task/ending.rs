@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use seodang_model::protocol::{ClosingReason, ErrorCode};
+use seodang_model::protocol::{ClientMessage, ClosingReason, ErrorCode};
 use seodang_sfu::SfuError;
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -45,30 +45,59 @@ impl LessonTask {
         }
         let report = self.report();
         let shared = self.shared.clone();
-        let mut finishing = std::pin::pin!(async {
-            let closing = timeout(MEDIA_WITHIN, shared.sfu.close_room(lesson)).await;
-            if let Err(error) = closing.unwrap_or(Err(SfuError::Busy)) {
-                tracing::warn!(lesson.id = %lesson, %error, "the media worker did not close the room");
-            }
-            let files = shared.mirror.close_lesson(lesson, end.keep_recordings);
-            if timeout(shared.config.finish_within, files).await.is_err() {
-                tracing::error!(lesson.id = %lesson, "the lesson's files are not finished yet");
-            }
-            if let Err(error) = shared.store.end_lesson(lesson, OffsetDateTime::now_utc()).await {
-                // The row says that it is ending: the next join, or the next start, finishes it.
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the lesson's end was not stored"
-                );
-            }
-        });
+        let closing = timeout(MEDIA_WITHIN, shared.sfu.close_room(lesson));
+        let closed = self.meanwhile(&report, closing).await;
+        if let Err(error) = closed.unwrap_or(Err(SfuError::Busy)) {
+            tracing::warn!(lesson.id = %lesson, %error, "the media worker did not close the room");
+        }
+        // Whoever took an answer back before being told of the end is not in the files.
+        self.empty_queue(&report).await;
+        let unstored = self.settle_answers().await;
+        let files = shared.mirror.close_lesson(lesson, end.keep_recordings, unstored);
+        let files = timeout(shared.config.finish_within, files);
+        if !matches!(self.meanwhile(&report, files).await, Ok(Ok(()))) {
+            // The row says that it is ending: the next join, or the next start, finishes it.
+            tracing::error!(lesson.id = %lesson, "the lesson's files are not finished; it stays open");
+            return;
+        }
+        let row = shared.store.end_lesson(lesson, OffsetDateTime::now_utc());
+        match self.meanwhile(&report, row).await {
+            Ok(()) => tracing::info!(lesson.id = %lesson, "lesson ended"),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the lesson's end was not stored"
+            ),
+        }
+    }
+
+    /// Answers whoever asks while `future` is on its way.
+    async fn meanwhile<T>(&mut self, report: &LessonReport, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
         loop {
             tokio::select! {
-                () = &mut finishing => break,
-                Some(command) = self.commands.recv() => refuse(command, &report),
+                output = &mut future => return output,
+                Some(command) = self.commands.recv() => self.handle_late(command, report).await,
             }
         }
-        tracing::info!(lesson.id = %lesson, "lesson ended");
+    }
+
+    /// Answers whoever has asked until now.
+    pub(super) async fn empty_queue(&mut self, report: &LessonReport) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.handle_late(command, report).await;
+        }
+    }
+
+    /// Of what is said behind the end, an answer about consent alone has an effect.
+    async fn handle_late(&mut self, command: LessonCommand, report: &LessonReport) {
+        match command {
+            LessonCommand::Message {
+                participant,
+                message: ClientMessage::Consent(wish),
+                ..
+            } => self.late_consent(participant, wish).await,
+            command => refuse(command, report),
+        }
     }
 }
 

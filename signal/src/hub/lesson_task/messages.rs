@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use seodang_model::ParticipantId;
-use seodang_model::protocol::{ChatLine, ClientMessage, Consents, ErrorCode, ErrorInfo, ServerMessage};
+use seodang_model::protocol::{ChatLine, ClientMessage, ErrorCode, ErrorInfo, ServerMessage};
 use time::OffsetDateTime;
 
 use super::LessonTask;
@@ -122,39 +122,10 @@ impl LessonTask {
             nonce,
         ))
     }
-
-    async fn consent(&mut self, participant: ParticipantId, wish: Consents) -> Result<Vec<Output>, Refusal> {
-        let Some(seat) = self.lesson.seat(participant) else {
-            return Ok(Vec::new());
-        };
-        let (person, before) = (seat.record.person, seat.record.consents);
-        let room = self.lesson.room().id;
-        let now = OffsetDateTime::now_utc();
-        match self
-            .shared
-            .store
-            .add_consents(person, room, participant, wish, now)
-            .await
-        {
-            Ok(()) => Ok(self.lesson.handle_consents(participant, wish)),
-            Err(error) => {
-                // A yes needs its row; a no counts at once, whatever the database says.
-                let both = Consents {
-                    recording: before.recording && wish.recording,
-                    captures: before.captures && wish.captures,
-                };
-                if both != before {
-                    let outputs = self.lesson.handle_consents(participant, both);
-                    self.carry_out(outputs).await;
-                }
-                Err(refused(&error))
-            }
-        }
-    }
 }
 
 /// The database did not answer, in a message's words.
-fn refused(error: &StoreError) -> Refusal {
+pub(super) fn refused(error: &StoreError) -> Refusal {
     tracing::error!(
         error = error as &dyn std::error::Error,
         "the database did not answer"

@@ -102,27 +102,23 @@ impl LessonTask {
     }
 
     /// The seat again: same id, same name; the answers are those given with this join.
-    async fn retake_seat(&self, mut seat: SeatRecord, request: JoinRequest) -> Result<Joining, ApiError> {
-        let room = self.lesson.room();
+    async fn retake_seat(&mut self, mut seat: SeatRecord, request: JoinRequest) -> Result<Joining, ApiError> {
+        let kind = self.lesson.room().kind;
         if request.is_host && seat.role == Role::Student {
             seat.role = Role::Host;
-            seat.rights = Rights::on_joining(room.kind, seat.role);
+            seat.rights = Rights::on_joining(kind, seat.role);
         }
-        let store = &self.shared.store;
-        if seat.consents != request.consents {
-            store
-                .add_consents(
-                    seat.person,
-                    room.id,
-                    seat.participant,
-                    request.consents,
-                    OffsetDateTime::now_utc(),
-                )
-                .await
-                .map_err(|error| unavailable(&error))?;
-            seat.consents = request.consents;
+        let (participant, before, wish) = (seat.participant, seat.consents, request.consents);
+        if before != wish || self.unstored.contains_key(&participant) {
+            if let Err(error) = self.store_answer(participant, seat.person, wish).await {
+                self.take_back(participant, seat.person, before, wish).await;
+                return Err(unavailable(&error));
+            }
+            seat.consents = wish;
         }
-        let person = store
+        let person = self
+            .shared
+            .store
             .retake_seat(&seat, request.person.as_ref())
             .await
             .map_err(|error| unavailable(&error))?;

@@ -1,5 +1,7 @@
 //! What of a participant's packets reaches its file, with hand-set time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use seodang_model::{DisplayName, LessonFolder, PersonId, Publication, Role, RoomId, StorageName};
 use seodang_recorder::{Recorder, RecorderConfig, RecordingStatus};
@@ -9,6 +11,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::mirror::opener::Opener;
 
 /// Between pictures, and between packets of sound.
 const PICTURE_MS: u64 = 40;
@@ -29,41 +32,37 @@ fn nothing_of_a_browsers_beginning_is_lost_when_its_first_sound_report_comes_lat
     }
 }
 
+#[test]
+fn media_that_comes_back_before_its_websocket_is_recorded_on_and_of_a_free_seat_never() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (sfu, desk) = desk(folder.path());
+    let (mut person, start) = recorded_person(&desk);
+    let at = |now_ms| start.instant + Duration::from_millis(now_ms);
+    person.handle(packet_of(Source::Camera, at(0), picture(0)), &desk);
+    person.set_absent(true, &desk);
+    person.tick(at(900), &desk);
+    assert!(!person.away, "the media may go on without the WebSocket");
+    person.tick(at(1_100), &desk);
+    assert!(person.away, "it does not");
+    person.handle(packet_of(Source::Camera, at(1_200), picture(1_200)), &desk);
+    assert!(!person.away && person.absent, "back before the WebSocket");
+    person.leave(&desk);
+    person.handle(packet_of(Source::Camera, at(1_240), picture(1_240)), &desk);
+    assert!(
+        person.away,
+        "what is still on the way of a free seat is no return"
+    );
+    person.set_absent(false, &desk);
+    assert!(!person.away, "the seat is taken again");
+    drop(person);
+    sfu.shutdown();
+}
+
 /// Three seconds of a camera with a report at once, and of a microphone.
 fn recorded(report_after_ms: u64, sound_after_ms: u64) -> RecordingStatus {
     let folder = tempfile::tempdir().expect("a folder");
-    let (sfu, handle, _events) = Sfu::start(SfuConfig {
-        bind: [127, 0, 0, 1].into(),
-        port: 0,
-        workers: 1,
-        candidates: Vec::new(),
-        publisher_bitrate_bps: 1_000_000,
-    })
-    .expect("an sfu");
-    let root = folder.path().to_owned();
-    let (books, _entries) = mpsc::channel(16);
-    let (reporter, _reports) = mpsc::channel(16);
-    let desk = Desk {
-        sfu: handle,
-        recorder: Some(Recorder::start(RecorderConfig { root }).expect("a recorder")),
-        analyzer: None,
-        books,
-        reporter,
-    };
-    let start = LessonStart {
-        instant: Instant::now(),
-        system: std::time::SystemTime::UNIX_EPOCH,
-    };
-    let mut person = Person::new(subject(), &lesson(), start);
-    let consents = Consents {
-        recording: true,
-        captures: false,
-    };
-    person.set_consents(consents, &desk);
-    for source in [Source::Camera, Source::Microphone] {
-        person.open_track(source, 1);
-        person.set_sending(source, true, &desk);
-    }
+    let (sfu, desk) = desk(folder.path());
+    let (mut person, start) = recorded_person(&desk);
     for now_ms in 0..3_000 {
         let arrival = start.instant + Duration::from_millis(now_ms);
         let mut take = |source, content| {
@@ -91,6 +90,14 @@ fn recorded(report_after_ms: u64, sound_after_ms: u64) -> RecordingStatus {
         if now_ms == sound_after_ms + report_after_ms {
             take(Source::Microphone, clock(now_ms, 48));
         }
+        // The file is open within milliseconds, of which hand-set time knows nothing.
+        while person
+            .writers
+            .values()
+            .any(|writer| matches!(writer, Recording::Opening(_)))
+        {
+            person.tick(arrival, &desk);
+        }
         if now_ms % 25 == 0 {
             person.tick(arrival, &desk);
         }
@@ -101,6 +108,62 @@ fn recorded(report_after_ms: u64, sound_after_ms: u64) -> RecordingStatus {
     let part = parts.next().expect("one").expect("a finished file");
     sfu.shutdown();
     part.status
+}
+
+fn desk(root: &std::path::Path) -> (Sfu, Desk) {
+    let (sfu, handle, _events) = Sfu::start(SfuConfig {
+        bind: [127, 0, 0, 1].into(),
+        port: 0,
+        workers: 1,
+        candidates: Vec::new(),
+        publisher_bitrate_bps: 1_000_000,
+    })
+    .expect("an sfu");
+    let recorder = Recorder::start(RecorderConfig {
+        root: root.to_owned(),
+    })
+    .expect("a recorder");
+    let desk = Desk {
+        sfu: handle,
+        opener: Some(Opener::start(move |info| recorder.open(info)).expect("a thread")),
+        overload: Arc::default(),
+        analyzer: None,
+        books: mpsc::channel(16).0,
+        reporter: mpsc::channel(16).0,
+    };
+    (sfu, desk)
+}
+
+/// Somebody with camera and microphone who agreed to be recorded.
+fn recorded_person(desk: &Desk) -> (Person, LessonStart) {
+    let start = LessonStart {
+        instant: Instant::now(),
+        system: std::time::SystemTime::UNIX_EPOCH,
+    };
+    let mut person = Person::new(subject(), &lesson(), start);
+    let consents = Consents {
+        recording: true,
+        captures: false,
+    };
+    person.set_consents(consents, desk);
+    for source in [Source::Camera, Source::Microphone] {
+        person.open_track(source, 1);
+        person.set_sending(source, true, desk);
+    }
+    (person, start)
+}
+
+fn packet_of(source: Source, arrival: Instant, packet: RtpPacket) -> Mirrored {
+    let publication = Publication {
+        participant: subject().participant,
+        source,
+    };
+    Mirrored {
+        publication,
+        attachment: 1,
+        arrival,
+        content: Content::Packet(packet),
+    }
 }
 
 fn clock(now_ms: u64, ticks_a_ms: u32) -> Content {
