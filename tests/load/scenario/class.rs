@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use seodang_model::RoomKind;
+use seodang_tests::files_below;
 use serde_json::json;
 
 use super::Line;
@@ -79,6 +80,7 @@ pub(crate) async fn run(arguments: &Arguments, scenario: &str) -> anyhow::Result
     let usage = stage.measure().await?;
     let memory = memory(&stage)?;
     let joins = joins(&stage);
+    let files = common.recorded.then(|| files(&stage));
     let window = stage.crew.shared.window();
     let outcome = stage.close(DRAIN).await?;
     let arrivals = outcome.tally.settle(window);
@@ -94,8 +96,25 @@ pub(crate) async fn run(arguments: &Arguments, scenario: &str) -> anyhow::Result
         .with(&memory)?
         .with(&arrivals)?
         .with(&joins)?
+        .with(&files)?
         .with(&usage)?
         .with(&json!({ "floor": floor }))
+}
+
+/// What recordings and captures wrote so far.
+fn files(stage: &Stage) -> serde_json::Value {
+    let data = stage.server.data();
+    let captures = files_below(&data.join("captures"));
+    let captures = captures
+        .iter()
+        .filter(|file| file.extension().is_some_and(|end| end == "jpg"));
+    let folder = data.join("recordings");
+    let bytes: u64 = files_below(&folder)
+        .iter()
+        .filter_map(|file| folder.join(file).metadata().ok())
+        .map(|file| file.len())
+        .sum();
+    json!({ "captures": captures.count(), "recording_bytes": bytes })
 }
 
 /// The cost of a packet, in microseconds and against the floor.
