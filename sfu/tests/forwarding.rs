@@ -123,6 +123,63 @@ async fn a_second_offer_replaces_the_connection_and_keeps_publication_and_sink()
 }
 
 #[tokio::test]
+async fn what_is_lost_both_ways_comes_again_by_rtx() {
+    let (sfu, handle, _events) = start();
+    let mut sender = enter(&handle, 1, Peer::sending()).await;
+    let mut watcher = enter(&handle, 2, Peer::watching()).await;
+    let camera = Publication {
+        participant: sender.id,
+        source: Source::Camera,
+    };
+    handle.publish(camera).expect("room for a command");
+    let wish = ViewSlot {
+        mid: watcher.slot(),
+        participant: sender.id,
+        source: Source::Camera,
+        width: 0,
+        height: 0,
+    };
+    handle
+        .view(watcher.id, 1, vec![wish])
+        .expect("room for a command");
+    play(&mut [&mut sender, &mut watcher], |peers| {
+        peers[1].received.len() >= 10
+    });
+    sender.lose(0.1);
+    watcher.lose(0.1);
+    let wanted = watcher.received.len() + 400;
+    play(&mut [&mut sender, &mut watcher], |peers| {
+        peers[1].received.len() >= wanted
+    });
+    // What was lost last is repaired, too.
+    sender.lose(0.0);
+    watcher.lose(0.0);
+    let last = sender.sent;
+    play(&mut [&mut sender, &mut watcher], |peers| {
+        peers[1].received.iter().any(|number| *number > last + 50)
+    });
+    assert!(sender.lost > 30 && watcher.lost > 30);
+    let numbers: std::collections::BTreeSet<u32> = watcher.received.iter().copied().collect();
+    let first = *numbers.first().expect("some came");
+    let missing = (first..=last).filter(|number| !numbers.contains(number)).count();
+    assert!(missing * 100 <= (last - first) as usize, "{missing} did not come");
+    let stats = handle.stats().await;
+    assert!(
+        stats["packets_repaired"] > 10 && stats["packets_resent"] > 10,
+        "{stats:?}"
+    );
+    assert!(
+        stats["packets_resent"] <= 2 * watcher.lost as u64,
+        "{} for {} lost",
+        stats["packets_resent"],
+        watcher.lost
+    );
+    tokio::task::spawn_blocking(|| sfu.shutdown())
+        .await
+        .expect("no panic");
+}
+
+#[tokio::test]
 async fn strangers_are_counted_and_change_nothing() {
     let (sfu, handle, _events) = start();
     let mut sender = enter(&handle, 1, Peer::sending()).await;

@@ -77,9 +77,10 @@ test("a browser on a line that loses a tenth gives and gets what is missing agai
 
   for (const kind of ["audio", "video"]) {
     const sent = far[`outbound-rtp ${kind}`];
-    assert.ok(sent.retransmittedPacketsSent > sent.packetsSent * 0.05, `${kind} is sent again: ${JSON.stringify(sent)}`);
-    assert.ok(sent.retransmittedPacketsSent < sent.packetsSent * 0.25, `${kind} twice at most: ${JSON.stringify(sent)}`);
     const arrived = near.find((/** @type {any} */ slot) => slot.kind === kind);
+    // Not of what was sent: Chromium probes its line with old packets in the guise of repair.
+    const share = sent.retransmittedPacketsSent / arrived.packets_received;
+    assert.ok(share > 0.05 && share < 0.25, `${kind} is sent again, a tenth of it: ${JSON.stringify(sent)}`);
     assert.ok(arrived.packets_lost < arrived.packets_received * 0.01, `${kind} arrives whole: ${JSON.stringify(arrived)}`);
     assert.ok(far[`inbound-rtp ${kind}`].nackCount > 10, `${kind} is asked for: ${JSON.stringify(far[`inbound-rtp ${kind}`])}`);
   }

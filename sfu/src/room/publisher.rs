@@ -253,7 +253,8 @@ impl Publisher {
         writer.clear();
         writer.receiver_report(SERVER_SSRC, &blocks[..count]);
         writer.cname(SERVER_SSRC, SERVER_CNAME);
-        // A constant estimate lets a browser ramp up within a second; without one it needs half a minute.
+        // A constant estimate lets a browser ramp up within a second; without one it needs half a minute. Beside
+        // transport-wide feedback it is the limit: Chromium starts at it and probes no further.
         writer.remb(SERVER_SSRC, bitrate_bps, &ssrcs[..count]);
         out.rtcp(self.participant, writer.as_bytes());
     }

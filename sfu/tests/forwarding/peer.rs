@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use seodang_model::protocol::Offer;
 use seodang_model::{ParticipantId, Source};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
@@ -29,6 +31,10 @@ pub(crate) struct Peer {
     send_at: Instant,
     /// Where its datagrams go.
     remote: Option<SocketAddr>,
+    /// Share of media datagrams that are lost, each way.
+    loss: f64,
+    chance: StdRng,
+    pub(crate) lost: usize,
 }
 
 impl Peer {
@@ -67,7 +73,22 @@ impl Peer {
             key_wished: true,
             send_at: Instant::now(),
             remote: None,
+            loss: 0.0,
+            chance: StdRng::seed_from_u64(u64::from(sends)),
+            lost: 0,
         }
+    }
+
+    /// From here on this share of media datagrams is lost, each way.
+    pub(crate) fn lose(&mut self, share: f64) {
+        self.loss = share;
+    }
+
+    /// Whether a datagram gets through; checks of the way and the handshake always do.
+    fn passes(&mut self, datagram: &[u8]) -> bool {
+        let lost = (128..192).contains(&datagram[0]) && self.chance.random_bool(self.loss);
+        self.lost += usize::from(lost);
+        !lost
     }
 
     pub(crate) fn offer(&mut self) -> Offer {
@@ -125,20 +146,16 @@ impl Peer {
         reason = "a test that cannot read its socket has nothing to say"
     )]
     pub(crate) fn turn(&mut self) {
+        // What waits is read at once: a peer that reads one datagram a turn is late, and asks for what is under way.
+        self.socket.set_nonblocking(true).expect("a socket");
         let mut buffer = [0; 2_048];
+        while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
+            self.take(&buffer[..length], source);
+            self.drain();
+        }
+        self.socket.set_nonblocking(false).expect("a socket");
         match self.socket.recv_from(&mut buffer) {
-            Ok((length, source)) => {
-                let contents = buffer[..length].try_into().expect("a datagram");
-                let receive = Receive {
-                    proto: Protocol::Udp,
-                    source,
-                    destination: self.local,
-                    contents,
-                };
-                self.rtc
-                    .handle_input(Input::Receive(Instant::now(), receive))
-                    .expect("taken");
-            }
+            Ok((length, source)) => self.take(&buffer[..length], source),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 self.rtc
                     .handle_input(Input::Timeout(Instant::now()))
@@ -151,6 +168,21 @@ impl Peer {
             self.send_packet();
         }
         self.drain();
+    }
+
+    fn take(&mut self, datagram: &[u8], source: SocketAddr) {
+        if !self.passes(datagram) {
+            return;
+        }
+        let receive = Receive {
+            proto: Protocol::Udp,
+            source,
+            destination: self.local,
+            contents: datagram.try_into().expect("a datagram"),
+        };
+        self.rtc
+            .handle_input(Input::Receive(Instant::now(), receive))
+            .expect("taken");
     }
 
     fn send_packet(&mut self) {
@@ -184,9 +216,11 @@ impl Peer {
                 Output::Timeout(_) => return,
                 Output::Transmit(transmit) => {
                     self.remote = Some(transmit.destination);
-                    self.socket
-                        .send_to(&transmit.contents, transmit.destination)
-                        .expect("loopback takes it");
+                    if self.passes(&transmit.contents) {
+                        self.socket
+                            .send_to(&transmit.contents, transmit.destination)
+                            .expect("loopback takes it");
+                    }
                 }
                 Output::Event(Event::Connected) => self.connected = true,
                 Output::Event(Event::KeyframeRequest(_)) => self.key_wished = true,
