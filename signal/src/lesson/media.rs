@@ -24,8 +24,10 @@ impl Lesson {
             return Err((ErrorCode::SlowDown, "the last offer is not answered yet"));
         }
         seat.is_offering = true;
-        // The connection to come sends all it offers until it is told otherwise.
-        seat.layers.clear();
+        if !offer.restart {
+            // The connection to come sends all it offers until it is told otherwise.
+            seat.layers.clear();
+        }
         seat.reoffer_due = None;
         Ok(vec![Output::Media(MediaCommand::Offer {
             participant,

@@ -145,6 +145,16 @@ fn encodings_are_told_behind_the_answer_at_once_and_again_to_who_comes_back() {
     let record = class.lesson.seats[&one].record.clone();
     let out = class.retake(record, SocketId(80), 2);
     assert_eq!(told(&out), [["f"]]);
+    let restart = Offer {
+        restart: true,
+        ..offer()
+    };
+    class
+        .lesson
+        .handle_offer(one, SocketId(80), restart)
+        .expect("taken");
+    let out = class.lesson.handle_answer(one, SocketId(80), answer());
+    assert_eq!(told(&out), [["f"]], "a restart keeps the connection as it is");
     class
         .lesson
         .handle_offer(one, SocketId(80), offer())
