@@ -141,6 +141,31 @@ test("who gets no UDP out and has no TURN server joins over TCP", LIMIT, async (
   assert.equal((await pathInUse(student)).protocol, "tcp");
 });
 
+test("whoever has UDP stays on it, one after the other", LIMIT, async () => {
+  const server = await Server.start();
+  endings.push(() => server.stop());
+  const room = await server.createRoom("meeting");
+  for (const name of ["teacher", "one", "two", "three", "four"]) {
+    const person = await Person.join(browser, server, room, name, { script: unlimited });
+    endings.push(() => person.close());
+    const since = Date.now();
+    await until("more time than TCP is given", async () => Date.now() - since > 2_500 || undefined);
+    assert.equal((await pathInUse(person)).protocol, "udp", name);
+  }
+});
+
+/** Runs before the page: its connection is known. */
+function unlimited() {
+  const Real = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Real {
+    /** @param {RTCConfiguration} [configuration] */
+    constructor(configuration) {
+      super(configuration);
+      Object.assign(window, { __peer: this });
+    }
+  };
+}
+
 /** Runs before the page: its connections learn of no UDP address of the server. */
 function noUdp() {
   const Real = window.RTCPeerConnection;

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { en } from "../js/i18n/en.js";
 import { ko } from "../js/i18n/ko.js";
 import { delayMs, politeDelayMs } from "../js/protocol/backoff.js";
-import { withOpusNack } from "../js/protocol/sdp.js";
+import { withOpusNack, withoutTcp } from "../js/protocol/sdp.js";
 import { ChatLog } from "../js/room/chat_log.js";
 import { layOut } from "../js/room/layout.js";
 import { judge } from "../js/room/quality.js";
@@ -39,6 +39,18 @@ test("every opus line asks for nack exactly once and video stays as it is", () =
   assert.equal(once.match(/a=rtcp-fb:96 nack\r\n/g)?.length, 1);
   assert.equal(withOpusNack(once), once);
   assert.equal(once.replaceAll("a=rtcp-fb:111 nack\r\n", ""), sdp);
+});
+
+test("candidates over tcp are taken out of an answer, and known once each", () => {
+  const udp = "a=candidate:1 1 udp 2130706431 192.0.2.1 8189 typ host";
+  const tcp = "candidate:2 1 tcp 1520435199 192.0.2.1 8189 typ host tcptype passive";
+  const line = ["m=audio 9 UDP/TLS/RTP/SAVPF 111", udp, `a=${tcp}`, "a=end-of-candidates", ""].join("\r\n");
+  const { sdp, overTcp } = withoutTcp(`v=0\r\n${line}${line}`);
+  assert.deepEqual(overTcp, [tcp]);
+  assert.equal(sdp.split(udp).length, 3);
+  assert.doesNotMatch(sdp, / tcp |end-of-candidates/);
+  const without = `v=0\r\n${udp}\r\na=end-of-candidates\r\n`;
+  assert.deepEqual(withoutTcp(without), { sdp: without, overTcp: [] });
 });
 
 test("an audio line without opus is left alone", () => {

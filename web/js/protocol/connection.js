@@ -1,6 +1,6 @@
 // The media connection: one RTCPeerConnection, one offer, and slots that the server feeds.
 
-import { withOpusNack } from "./sdp.js";
+import { withOpusNack, withoutTcp } from "./sdp.js";
 
 /** @import { OfferMessage, Source } from "./messages.js" */
 
@@ -21,6 +21,9 @@ const CAMERA_LAYERS = [
   { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 300_000 },
   { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 1_200_000 },
 ];
+
+/** Candidates over TCP are tried when no other path is found this long after the answer, in milliseconds. */
+const TCP_AFTER_MS = 1_500;
 
 /**
  * Sending lines in the order of the offer, with the most bits per second each may take; voice keeps the browser's own choice.
@@ -65,6 +68,8 @@ export class Connection {
     this.slots = { page: [], spotlight: "", screens: [], audio: [] };
     /** Changes of what is sent, one after the other: each begins with what the one before left. */
     this.layering = Promise.resolve();
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.tcpTimer = undefined;
     for (const { source, kind, sendEncodings } of SENDING) {
       this.senders.set(source, peer.addTransceiver(kind, { direction: "sendonly", sendEncodings }));
     }
@@ -146,7 +151,23 @@ export class Connection {
    */
   async accept(sdp) {
     if (this.peer.signalingState !== "have-local-offer") return;
-    await this.peer.setRemoteDescription({ type: "answer", sdp });
+    const answer = withoutTcp(sdp);
+    await this.peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+    clearTimeout(this.tcpTimer);
+    this.tcpTimer = setTimeout(() => void this.#tryTcp(answer.overTcp), TCP_AFTER_MS);
+  }
+
+  /**
+   * UDP has had its time.
+   *
+   * @param {string[]} candidates
+   */
+  async #tryTcp(candidates) {
+    for (const candidate of candidates) {
+      if (/connected|completed|closed/.test(this.peer.iceConnectionState)) return;
+      // All lines are bundled with the first.
+      await this.peer.addIceCandidate({ candidate, sdpMLineIndex: 0 }).catch(() => undefined);
+    }
   }
 
   /**
@@ -198,6 +219,7 @@ export class Connection {
   /** Ends it; tracks put in stay with their owner. */
   close() {
     this.peer.onconnectionstatechange = null;
+    clearTimeout(this.tcpTimer);
     this.peer.close();
   }
 }

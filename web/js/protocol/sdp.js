@@ -1,4 +1,4 @@
-// The one change the page makes to its own offer; pure.
+// What the page changes in offers and answers; pure.
 
 /**
  * Asks for retransmission of lost voice: adds `a=rtcp-fb:<opus> nack` to every Opus line that lacks it.
@@ -19,4 +19,21 @@ export function withOpusNack(sdp) {
       return section.replace(new RegExp(`^a=rtpmap:${payloadType} .*\r\n`, "m"), (line) => `${line}${wish}\r\n`);
     })
     .join("");
+}
+
+/**
+ * Takes the candidates over TCP out of an answer. Chromium now and then prefers one although UDP gets through, and a lost
+ * packet then holds up all that follow.
+ *
+ * @param {string} sdp an answer with CRLF line ends
+ * @returns {{sdp: string, overTcp: string[]}} without them, and what they are, each once
+ */
+export function withoutTcp(sdp) {
+  const overTcp = [...sdp.matchAll(/^a=(candidate:\S+ \d+ tcp .*)\r\n/gim)].map((found) => found[1]);
+  if (overTcp.length === 0) return { sdp, overTcp };
+  return {
+    // More may follow.
+    sdp: sdp.replace(/^a=(candidate:\S+ \d+ tcp .*|end-of-candidates)\r\n/gim, ""),
+    overTcp: [...new Set(overTcp)],
+  };
 }
