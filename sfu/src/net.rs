@@ -167,6 +167,12 @@ impl BatchSocket {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if self.many && error.raw_os_error() == Some(libc::ENOSYS) => self.many = false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // What is behind would find the queue as full, at one call each.
+                    let datagrams = rest.iter().map(|message| message.packets.len()).sum();
+                    sent.lose(&error, datagrams);
+                    break;
+                }
                 Err(error) => {
                     if first.segment_bytes != 0 && is_refusal(&error) {
                         self.send_apart(bytes, packets, first, &mut sent);

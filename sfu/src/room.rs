@@ -274,7 +274,9 @@ impl Room {
         let layer = line
             .mirror
             .as_ref()
-            .map_or(0, |mirror| mirror.feed().map_or(mirror.target, |feed| feed.0));
+            .map_or(0, |mirror| mirror.feed().map_or(mirror.target, |feed| feed.0))
+            // A new connection may have fewer than the one that fed it.
+            .min(line.layers.len() - 1);
         match line.media_ssrc(layer) {
             Some(ssrc) if for_tick => {
                 line.layers[layer].wishes.force(now);

@@ -78,12 +78,12 @@ impl TransportArrivals {
         self.unreported
     }
 
-    /// Writes what has not been told, in as many packets as that needs, usually one. `media_ssrc` is any SSRC of the
-    /// sender.
-    pub fn report(&mut self, sender_ssrc: u32, media_ssrc: u32, writer: &mut RtcpWriter) {
+    /// Writes what has not been told, or the beginning of it in one packet of at most 1,200 bytes; `false` when all is told.
+    /// `media_ssrc` is any SSRC of the sender.
+    pub fn report(&mut self, sender_ssrc: u32, media_ssrc: u32, writer: &mut RtcpWriter) -> bool {
         self.unreported = false;
         let Some(highest) = self.sequence.highest() else {
-            return;
+            return false;
         };
         while self.next <= highest {
             let feedback = self.collect(highest);
@@ -94,7 +94,9 @@ impl TransportArrivals {
             }
             writer.transport_feedback(sender_ssrc, media_ssrc, self.feedbacks, &feedback);
             self.feedbacks = self.feedbacks.wrapping_add(1);
+            return true;
         }
+        false
     }
 
     fn collect(&self, highest: u64) -> Feedback {
@@ -257,7 +259,12 @@ mod tests {
 
     fn report(arrivals: &mut TransportArrivals) -> Vec<u8> {
         let mut writer = RtcpWriter::default();
-        arrivals.report(1, 0x0102_0304, &mut writer);
+        let mut bytes = 0;
+        while arrivals.report(1, 0x0102_0304, &mut writer) {
+            let packet_bytes = writer.as_bytes().len() - bytes;
+            assert!(packet_bytes <= 1_200, "{packet_bytes} bytes fit no datagram");
+            bytes += packet_bytes;
+        }
         writer.take()
     }
 

@@ -62,6 +62,8 @@ counters! {
     dropped_unreachable,
     /// Packets that could not be sealed.
     dropped_unsealed,
+    /// Packets longer than any that is sent.
+    dropped_too_long,
     /// Packets for a stream whose reader is too slow, or that is gone.
     dropped_stream_full,
     /// TCP streams that came.

@@ -129,6 +129,10 @@ impl Outbox {
     }
 
     fn seal_and_send(&mut self, to: ParticipantId, index: u64, parts: [&[u8]; 3]) {
+        if !Outgoing::takes(parts.iter().map(|part| part.len()).sum()) {
+            self.counters.dropped_too_long += 1;
+            return;
+        }
         self.make_room();
         let Some(connection) = self.connections.get_mut(&to) else {
             return;
@@ -164,6 +168,10 @@ impl Output for Outbox {
     }
 
     fn rtcp(&mut self, to: ParticipantId, compound: &[u8]) {
+        if !Outgoing::takes(compound.len()) {
+            self.counters.dropped_too_long += 1;
+            return;
+        }
         self.make_room();
         let Some(connection) = self.connections.get_mut(&to) else {
             return;

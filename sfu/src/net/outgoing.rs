@@ -13,6 +13,8 @@ use super::name::Name;
 const MOST_BYTES: usize = 1 << 20;
 /// Bytes of a packet, with its tag, at most.
 const MOST_PACKET_BYTES: usize = 2_048;
+/// What sealing adds at most: the tag of GCM and the index of SRTCP (RFC 7714 sections 8.1 and 9.2).
+const MOST_SEAL_BYTES: usize = 16 + 4;
 /// Packets of a message: what every kernel with GSO takes.
 const MOST_SEGMENTS: usize = 64;
 /// Bytes of a message: what an IPv4 datagram holds, and some to spare.
@@ -79,6 +81,11 @@ impl Outgoing {
     /// Whether everything has to be sent before another packet finds room.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() + MOST_PACKET_BYTES > MOST_BYTES
+    }
+
+    /// Whether an unsealed packet of so many bytes is one that is sent at all.
+    pub(crate) fn takes(length: usize) -> bool {
+        length + MOST_SEAL_BYTES <= MOST_PACKET_BYTES
     }
 
     /// Whether there is nothing to send.

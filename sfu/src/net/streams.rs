@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Streams of a worker at a time; more are refused.
 const MOST_STREAMS: usize = 1_024;
-/// Of which nobody has proved anything yet.
+/// Of which nobody has proved anything yet; the oldest goes when another comes, so that silent ones keep nobody out.
 const MOST_UNPROVEN: usize = 128;
 /// A stream that has proved nothing by then is closed.
 const PROVE_WITHIN: Duration = Duration::from_secs(10);
@@ -171,7 +171,14 @@ impl Streams {
                 Err(_) => return (came, refused + 1),
             };
             let id = self.next;
-            let full = self.streams.len() >= MOST_STREAMS || self.unproven >= MOST_UNPROVEN;
+            if self.unproven >= MOST_UNPROVEN {
+                let unproven = self.streams.iter().filter(|(_, stream)| !stream.proven);
+                if let Some(oldest) = unproven.map(|(id, _)| *id).min() {
+                    self.close(name_of(oldest));
+                    refused += 1;
+                }
+            }
+            let full = self.streams.len() >= MOST_STREAMS;
             let token = Token(Self::FIRST_TOKEN + id as usize);
             // A voice packet must not wait for its acknowledgement.
             let usable = socket.set_nodelay(true).is_ok()
@@ -215,6 +222,7 @@ impl Streams {
             return Reading::Ended;
         };
         let mut bytes = std::mem::take(&mut stream.incoming);
+        let kept = bytes.len();
         let mut chunk = [0; 8 * 1_024];
         let most = bytes.len() + READ_A_TURN_BYTES;
         let ended = loop {
@@ -230,7 +238,8 @@ impl Streams {
                 Err(_) => break true,
             }
         };
-        if ended && bytes.is_empty() {
+        // The beginning of a datagram whose rest will not come is no reason to look again.
+        if ended && bytes.len() == kept {
             self.close(name);
             return Reading::Ended;
         }
@@ -358,6 +367,29 @@ mod tests {
         for other in ["[2001:db8::1]:9", "[::1]:9", "127.0.0.1:9", "[100:0:0:1::1]:9"] {
             assert!(!is_stream(other.parse().expect("an address")), "{other}");
         }
+    }
+
+    #[test]
+    fn silent_streams_make_room_for_the_next_from_the_oldest_on() {
+        let start = Instant::now();
+        let mut streams = Streams::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let address = streams.listener.local_addr().expect("bound");
+        let poll = mio::Poll::new().expect("a poll");
+        let mut others = Vec::new();
+        let (mut came, mut refused) = (0, 0);
+        for _ in 0..MOST_UNPROVEN + 2 {
+            others.push(std::net::TcpStream::connect(address).expect("it listens"));
+            let before = came;
+            while came == before {
+                let (more, gone) = streams.accept(start, poll.registry());
+                (came, refused) = (came + more, refused + gone);
+            }
+            // The first one proves to be somebody.
+            streams.prove(name_of(1));
+        }
+        assert_eq!((came, refused), (MOST_UNPROVEN as u64 + 2, 1));
+        let here = |id| streams.peer(name_of(id)).is_some();
+        assert!(here(1) && !here(2) && here(3) && here(MOST_UNPROVEN as u64 + 2));
     }
 
     #[test]

@@ -49,6 +49,10 @@ pub(super) const SERVER_SSRC: u32 = 1;
 /// One clock for all slots: browsers pair lips and sound by msid.
 pub(super) const SERVER_CNAME: &str = "seodang";
 
+/// Requests for packets go out together up to here; with the next stream's, which are 1,012 bytes at most, they still
+/// fit a datagram.
+const NACKS_TOGETHER_BYTES: usize = 188;
+
 impl Publisher {
     pub(super) fn new(participant: ParticipantId, rights: Rights) -> Self {
         Self {
@@ -184,24 +188,24 @@ impl Publisher {
                 }
                 counters.nacks_sent += due.len() as u64;
                 writer.nack(SERVER_SSRC, stream.ssrc, due.drain(..));
+                if writer.as_bytes().len() > NACKS_TOGETHER_BYTES {
+                    send_nacks(self.participant, urgent, writer, out);
+                }
             }
         }
-        // On a line that loses much a request is lost as often as its answer; who gets both sends the packet once.
-        for _ in 0..1 + usize::from(urgent) {
-            if !writer.is_empty() {
-                out.rtcp(self.participant, writer.as_bytes());
-            }
-        }
-        writer.clear();
+        send_nacks(self.participant, urgent, writer, out);
         if let Some(transport) = &mut self.transport
             && transport.due.is_some_and(|at| at <= now)
         {
             transport.due = None;
-            transport
+            while transport
                 .arrivals
-                .report(SERVER_SSRC, transport.newest_ssrc, writer);
-            counters.transport_feedbacks += 1;
-            out.rtcp(self.participant, writer.as_bytes());
+                .report(SERVER_SSRC, transport.newest_ssrc, writer)
+            {
+                counters.transport_feedbacks += 1;
+                out.rtcp(self.participant, writer.as_bytes());
+                writer.clear();
+            }
         }
         self.ask_keyframes(now, writer, counters, out);
         if self.next_report.is_some_and(|at| at <= now) {
@@ -282,4 +286,14 @@ pub(super) fn place(source: Source) -> usize {
         Source::Screen => 2,
         Source::ScreenAudio => 3,
     }
+}
+
+/// On a line that loses much (`urgent`) a request is lost as often as its answer; who gets both sends the packet once.
+fn send_nacks(to: ParticipantId, urgent: bool, writer: &mut RtcpWriter, out: &mut dyn Output) {
+    for _ in 0..1 + usize::from(urgent) {
+        if !writer.is_empty() {
+            out.rtcp(to, writer.as_bytes());
+        }
+    }
+    writer.clear();
 }

@@ -65,6 +65,24 @@ async fn a_stream_that_proves_nothing_is_shown_out_at_its_first_datagram() {
     stop(sfu).await;
 }
 
+#[tokio::test]
+async fn a_stream_that_ends_inside_a_datagram_is_let_go_at_once() {
+    let (sfu, handle, _events) = start();
+    let address = sfu.local_addresses()[0];
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream.write_all(&[0]).expect("taken");
+    stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+    assert_eq!(stream.read(&mut [0; 16]).expect("the end"), 0);
+    let stats = handle.stats().await;
+    assert_eq!(
+        (stats["streams_accepted"], stats["streams_overdue"]),
+        (1, 0),
+        "its end was seen, not waited for: {stats:?}"
+    );
+    stop(sfu).await;
+}
+
 fn framed(datagram: &[u8]) -> Vec<u8> {
     let length = u16::try_from(datagram.len()).expect("short");
     [&length.to_be_bytes(), datagram].concat()

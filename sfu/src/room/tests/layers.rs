@@ -363,6 +363,26 @@ fn what_is_mirrored_is_asked_for_a_tick() {
     assert_eq!(lesson.asked(), [2]);
 }
 
+#[test]
+fn a_tick_asks_a_camera_that_came_back_with_fewer_layers() {
+    let mut lesson = Lesson::new();
+    let _written = attach(&mut lesson.class, of(1, Camera));
+    lesson.key(&ALL_LAYERS);
+    let class = &mut lesson.class;
+    class.connect(1, 3, 1);
+    class
+        .room
+        .request_keyframe(class.now, of(1, Camera), true, &mut class.out);
+    class.camera(1, 1, true);
+    lesson.forget();
+    let class = &mut lesson.class;
+    class
+        .room
+        .request_keyframe(class.now, of(1, Camera), true, &mut class.out);
+    let asked = lesson.class.out.rtcp.iter().filter(|(to, _)| *to == who(1));
+    assert_eq!(asked.count(), 1);
+}
+
 /// Participant 0 looks at camera 1 in a large tile and, in a small one, at camera 2, which has one layer; it hears 2.
 fn crowded() -> Lesson {
     let mut lesson = Lesson::new();
