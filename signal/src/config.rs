@@ -104,10 +104,11 @@ settings! {
     turn_urls: Vec<String> = Vec::new();
     /// Secret shared with the TURN servers (coturn: `static-auth-secret`), which signs short-lived credentials.
     turn_secret: Option<Token> = None;
-    /// Seconds for which a TURN credential is good, 60 to 86,400; each join gets a fresh one.
+    /// Seconds for which a TURN credential is good, 60 to 86,400; it should outlast a lesson, for only a join or a return
+    /// brings a fresh one.
     turn_lifetime_s: u64 = 21_600;
-    /// Media threads, at most 64; each has a UDP port of its own and carries whole rooms. 0 takes one for each core, at
-    /// most 16.
+    /// Media threads, at most 64; each has a port of its own (UDP and TCP) and carries whole rooms. 0 takes one for each
+    /// core, at most 16.
     workers: u16 = 0;
     /// Bitrate each participant is told to send at most, in bits per second.
     media_bitrate_bps: u64 = 2_500_000;
@@ -231,7 +232,7 @@ impl Config {
         }
     }
 
-    /// How many media threads there are, and UDP ports from `media_port` on.
+    /// How many media threads there are, and ports (UDP and TCP) from `media_port` on.
     #[must_use]
     pub fn media_workers(&self) -> u16 {
         /// Far more than one machine's network carries.

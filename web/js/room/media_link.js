@@ -66,7 +66,7 @@ export class MediaLink {
     this.watch = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.viewTimer = undefined;
-    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    /** @type {ReturnType<typeof setTimeout> | undefined} set while a fresh connection is due */
     this.offerTimer = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.restartTimer = undefined;
@@ -92,7 +92,8 @@ export class MediaLink {
 
   /** Seeks another path for the connection that is there; keys, slots and what is sent stay. */
   restart() {
-    if (!this.alive) return;
+    // A connection that is about to be replaced is past mending.
+    if (!this.alive || this.offerTimer !== undefined) return;
     if (this.restarting) {
       this.restartAgain = true;
       return;
@@ -110,8 +111,14 @@ export class MediaLink {
     this.restartAgain = false;
     this.restarts += 1;
     this.#giveUpAfter(CONNECT_WITHIN_MS);
-    const offer = await connection.restart(this.events.iceServers());
-    if (connection === this.connection) this.events.send(offer);
+    try {
+      const offer = await connection.restart(this.events.iceServers());
+      if (connection === this.connection) this.events.send(offer);
+    } catch {
+      if (connection !== this.connection) return;
+      this.restarting = false;
+      this.#failed();
+    }
   }
 
   /** @param {number} time in milliseconds, unless the connection is up by then */
@@ -126,9 +133,13 @@ export class MediaLink {
   /** Makes a fresh connection in place of the present one, at once or as soon as the server takes another offer. */
   connect() {
     clearTimeout(this.offerTimer);
+    clearTimeout(this.restartTimer);
     const between = BETWEEN_OFFERS_MS * 2 ** Math.min(this.failures, MOST_DOUBLINGS);
     const wait = Math.max(0, this.lastOfferAt + between - Date.now());
-    this.offerTimer = setTimeout(() => void this.#connect(), wait);
+    this.offerTimer = setTimeout(() => {
+      this.offerTimer = undefined;
+      void this.#connect();
+    }, wait);
   }
 
   async #connect() {
@@ -225,6 +236,7 @@ export class MediaLink {
   /** Ends it for good. */
   close() {
     clearTimeout(this.offerTimer);
+    this.offerTimer = undefined;
     this.#drop();
     this.connection = null;
     this.#become("connecting");
