@@ -73,6 +73,11 @@ pub(crate) struct Peer {
     repaired: HashSet<u32>,
 }
 
+/// What a sender keeps for sending again, as browsers do: str0m by itself stops at 15 % of what it sends.
+const RESENDABLE_PACKETS: usize = 1_024;
+/// So long.
+const RESENDABLE_FOR: Duration = Duration::from_secs(3);
+
 #[derive(Debug)]
 struct Sending {
     source: u16,
@@ -354,6 +359,15 @@ impl Peer {
         };
         // Sources are shifted against each other by the golden ratio, so that few send at the same time.
         let shift = Duration::from_millis(40).mul_f64(f64::from(sending.source) * 0.618_034 % 1.0);
+        if sending.since.is_none() {
+            for encoding in &sending.cameras {
+                let mut api = self.rtc.direct_api();
+                let stream = api
+                    .stream_tx_by_mid(sending.camera_mid, encoding.rid)
+                    .context("a camera stream")?;
+                stream.set_rtx_cache(RESENDABLE_PACKETS, RESENDABLE_FOR, None);
+            }
+        }
         let since = *sending.since.get_or_insert_with(|| {
             let frames = now.duration_since(shared.epoch).as_millis() as u64 / 40 + 1;
             shared.epoch + Duration::from_millis(40 * frames) + shift
