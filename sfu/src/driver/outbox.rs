@@ -14,6 +14,7 @@ use super::events::Events;
 use crate::SfuEvent;
 use crate::net::{BatchSocket, Lane, Outgoing, Streams, is_stream};
 use crate::room::Output;
+use crate::transport::srtp::Sealer;
 
 /// The way out of a worker.
 pub(super) struct Outbox {
@@ -128,8 +129,15 @@ impl Outbox {
         }
     }
 
-    fn seal_and_send(&mut self, to: ParticipantId, index: u64, parts: [&[u8]; 3]) {
-        if !Outgoing::takes(parts.iter().map(|part| part.len()).sum()) {
+    /// Seals a packet of `length` bytes behind what waits, and lets it wait there as well. `seal` appends it, sealed; `false`
+    /// when it cannot be.
+    fn seal_and_send(
+        &mut self,
+        to: ParticipantId,
+        length: usize,
+        seal: impl FnOnce(&mut Sealer, &mut Vec<u8>) -> bool,
+    ) {
+        if !Outgoing::takes(length) {
             self.counters.dropped_too_long += 1;
             return;
         }
@@ -142,55 +150,41 @@ impl Outbox {
         };
         let bytes = self.outgoing.bytes();
         let start = bytes.len();
-        for part in parts {
-            bytes.extend_from_slice(part);
-        }
-        if sealer.seal_rtp(index, bytes, start) {
-            if is_stream(address) {
-                self.stream(start, address);
-            } else {
-                self.outgoing.add(start, &mut connection.lane, address);
-            }
-        } else {
+        if !seal(sealer, bytes) {
             bytes.truncate(start);
             self.counters.dropped_unsealed += 1;
+        } else if is_stream(address) {
+            self.stream(start, address);
+        } else {
+            self.outgoing.add(start, &mut connection.lane, address);
         }
+    }
+
+    fn send_rtp(&mut self, to: ParticipantId, index: u64, parts: [&[u8]; 3]) {
+        let length = parts.iter().map(|part| part.len()).sum();
+        self.seal_and_send(to, length, |sealer, bytes| {
+            let start = bytes.len();
+            for part in parts {
+                bytes.extend_from_slice(part);
+            }
+            sealer.seal_rtp(index, bytes, start)
+        });
     }
 }
 
 impl Output for Outbox {
     fn rtp(&mut self, to: ParticipantId, index: u64, header: &[u8; 12], prefix: &[u8], payload: &[u8]) {
-        self.seal_and_send(to, index, [header, prefix, payload]);
+        self.send_rtp(to, index, [header, prefix, payload]);
     }
 
     fn rtp_again(&mut self, to: ParticipantId, index: u64, packet: &[u8]) {
-        self.seal_and_send(to, index, [packet, &[], &[]]);
+        self.send_rtp(to, index, [packet, &[], &[]]);
     }
 
     fn rtcp(&mut self, to: ParticipantId, compound: &[u8]) {
-        if !Outgoing::takes(compound.len()) {
-            self.counters.dropped_too_long += 1;
-            return;
-        }
-        self.make_room();
-        let Some(connection) = self.connections.get_mut(&to) else {
-            return;
-        };
-        let (Some(sealer), Some(address)) = (&mut connection.sealer, connection.address) else {
-            return;
-        };
-        let bytes = self.outgoing.bytes();
-        let start = bytes.len();
-        if sealer.seal_rtcp(compound, bytes) {
-            if is_stream(address) {
-                self.stream(start, address);
-            } else {
-                self.outgoing.add(start, &mut connection.lane, address);
-            }
-        } else {
-            bytes.truncate(start);
-            self.counters.dropped_unsealed += 1;
-        }
+        self.seal_and_send(to, compound.len(), |sealer, bytes| {
+            sealer.seal_rtcp(compound, bytes)
+        });
     }
 
     fn media(&mut self, participant: ParticipantId, state: MediaState) {
