@@ -337,7 +337,11 @@ impl Room {
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let others = [self.contest_at, self.review_at];
-        self.timers.next().into_iter().chain(others.into_iter().flatten()).min()
+        self.timers
+            .next()
+            .into_iter()
+            .chain(others.into_iter().flatten())
+            .min()
     }
 
     /// Whether nobody has a seat.
