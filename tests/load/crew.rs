@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::mpsc;
 
 use crate::peer::{Peer, PeerId};
+use crate::post::Post;
 use crate::tally::{Tally, Window};
 use crate::wire::WireCounts;
 
@@ -237,14 +238,30 @@ impl Crew {
 fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Result<Outcome> {
     let mut peers: BTreeMap<PeerId, Peer> = BTreeMap::new();
     let mut outcome = Outcome::default();
+    let mut post = Post::new();
     let mut events = Events::with_capacity(512);
+    let mut ready: Vec<PeerId> = Vec::new();
+    let mut wakes_at = Instant::now();
+    let mut woke_at = wakes_at;
+    let mut gathers = false;
     loop {
-        let now = Instant::now();
-        let next = peers.values().map(Peer::wakes_at).fold(now + IDLE, Instant::min);
-        match poll.poll(&mut events, Some(next.saturating_duration_since(now))) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-            _ => {}
+        let mut wait = wakes_at.min(Instant::now() + IDLE);
+        ready.clear();
+        loop {
+            let timeout = wait.saturating_duration_since(Instant::now());
+            match poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+            ready.extend(events.iter().map(|event| event.token().0));
+            let rest = (woke_at + GATHER).saturating_duration_since(Instant::now());
+            if !gathers || rest.is_zero() {
+                break;
+            }
+            std::thread::sleep(rest);
+            wait = woke_at;
         }
+        woke_at = Instant::now();
         while let Ok(order) = orders.try_recv() {
             match order {
                 Order::Add(mut peer) => {
@@ -274,14 +291,22 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
                 }
             }
         }
-        for event in &events {
-            if let Some(peer) = peers.get_mut(&event.token().0) {
-                peer.receive(shared, &mut outcome.tally)?;
+        ready.sort_unstable();
+        ready.dedup();
+        for id in &ready {
+            if let Some(peer) = peers.get_mut(id) {
+                peer.receive(&mut post, shared, &mut outcome.tally)?;
             }
         }
         let now = Instant::now();
-        for peer in peers.values_mut().filter(|peer| peer.wakes_at() <= now) {
-            peer.play(shared, &mut outcome.tally)?;
+        wakes_at = now + IDLE;
+        gathers = true;
+        for peer in peers.values_mut() {
+            if peer.wakes_at() <= now {
+                peer.play(&mut post, shared, &mut outcome.tally)?;
+            }
+            wakes_at = wakes_at.min(peer.wakes_at());
+            gathers &= peer.is_connected();
         }
     }
 }
@@ -300,6 +325,9 @@ const WAKER: Token = Token(usize::MAX);
 const ORDERS: usize = 1_024;
 /// Notes that may wait: several of every connection. A thread with more waits.
 const NOTES: usize = 65_536;
+/// How long a thread lets datagrams and timers come together once all its connections are connected. When a datagram came is
+/// what the kernel says, so nothing that is measured gets longer by it.
+const GATHER: Duration = Duration::from_millis(1);
 /// How long a thread without timers waits.
 const IDLE: Duration = Duration::from_millis(100);
 /// A time that does not come.

@@ -13,6 +13,7 @@ mod floor;
 mod janus;
 mod machine;
 mod peer;
+mod post;
 mod scenario;
 mod server;
 mod signaling;

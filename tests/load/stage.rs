@@ -326,7 +326,7 @@ impl Stage {
     }
 
     fn open_peer(&mut self, purpose: &Purpose) -> anyhow::Result<Peer> {
-        let peer = Peer::open(self.next_peer, IpAddr::V4(self.common.address), purpose)?;
+        let peer = Peer::open(self.next_peer, self.common.address, purpose)?;
         self.next_peer += 1;
         Ok(peer)
     }

@@ -142,8 +142,10 @@ impl Track {
         if record.video && complete {
             self.show(record.frame, record.key, now_us, window);
         }
-        if record.frame >= KEPT_FRAMES {
-            self.frames = self.frames.split_off(&(record.frame - KEPT_FRAMES, 0));
+        while let Some(oldest) = self.frames.first_entry()
+            && oldest.key().0 + KEPT_FRAMES < record.frame
+        {
+            oldest.remove();
         }
         Some(Progress {
             key_frame: complete && record.key && record.video,
