@@ -235,18 +235,29 @@ impl Crew {
     }
 }
 
+/// A connection and when it wants to be played: in one place for all of a thread.
+#[derive(Debug)]
+struct Part {
+    wakes_at: Instant,
+    peer: Box<Peer>,
+}
+
 fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Result<Outcome> {
-    let mut peers: BTreeMap<PeerId, Peer> = BTreeMap::new();
+    let mut parts: BTreeMap<PeerId, Part> = BTreeMap::new();
     let mut outcome = Outcome::default();
     let mut post = Post::new();
     let mut events = Events::with_capacity(512);
     let mut ready: Vec<PeerId> = Vec::new();
-    let mut wakes_at = Instant::now();
-    let mut woke_at = wakes_at;
-    let mut gathers = false;
+    let mut connecting = 0;
+    let read_period =
+        std::env::var("READ_MS").map_or(GATHER, |ms| Duration::from_millis(ms.parse().unwrap()));
+    let (mut woke_at, mut read_at) = (Instant::now(), Instant::now());
     loop {
-        let mut wait = wakes_at.min(Instant::now() + IDLE);
-        ready.clear();
+        let now = Instant::now();
+        let mut wait = parts
+            .values()
+            .map(|part| part.wakes_at)
+            .fold(now + IDLE, Instant::min);
         loop {
             let timeout = wait.saturating_duration_since(Instant::now());
             match poll.poll(&mut events, Some(timeout)) {
@@ -255,7 +266,7 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
             }
             ready.extend(events.iter().map(|event| event.token().0));
             let rest = (woke_at + GATHER).saturating_duration_since(Instant::now());
-            if !gathers || rest.is_zero() {
+            if connecting > 0 || rest.is_zero() {
                 break;
             }
             std::thread::sleep(rest);
@@ -268,46 +279,44 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
                     let token = Token(peer.id);
                     poll.registry()
                         .register(&mut peer.socket, token, Interest::READABLE)?;
-                    peers.insert(peer.id, *peer);
+                    let wakes_at = woke_at;
+                    parts.insert(peer.id, Part { wakes_at, peer });
                 }
                 Order::Remove(id) => {
-                    if let Some(peer) = peers.remove(&id) {
-                        outcome.count(&peer);
+                    if let Some(part) = parts.remove(&id) {
+                        outcome.count(&part.peer);
                     }
                 }
                 Order::Await(id, cameras) => {
-                    if let Some(peer) = peers.get_mut(&id) {
-                        peer.await_pictures(cameras);
+                    if let Some(part) = parts.get_mut(&id) {
+                        part.peer.await_pictures(cameras);
                     }
                 }
                 Order::Layers(id, rids) => {
-                    if let Some(peer) = peers.get_mut(&id) {
-                        peer.choose_layers(&rids);
+                    if let Some(part) = parts.get_mut(&id) {
+                        part.peer.choose_layers(&rids);
                     }
                 }
                 Order::Stop => {
-                    peers.values().for_each(|peer| outcome.count(peer));
+                    parts.values().for_each(|part| outcome.count(&part.peer));
                     return Ok(outcome);
                 }
             }
         }
         ready.sort_unstable();
         ready.dedup();
-        for id in &ready {
-            if let Some(peer) = peers.get_mut(id) {
-                peer.receive(&mut post, shared, &mut outcome.tally)?;
+        for id in ready.drain(..) {
+            if let Some(part) = parts.get_mut(&id) {
+                part.peer.receive(&mut post, shared, &mut outcome.tally)?;
+                part.wakes_at = part.peer.wakes_at();
             }
         }
         let now = Instant::now();
-        wakes_at = now + IDLE;
-        gathers = true;
-        for peer in peers.values_mut() {
-            if peer.wakes_at() <= now {
-                peer.play(&mut post, shared, &mut outcome.tally)?;
-            }
-            wakes_at = wakes_at.min(peer.wakes_at());
-            gathers &= peer.is_connected();
+        for part in parts.values_mut().filter(|part| part.wakes_at <= now) {
+            part.peer.play(&mut post, shared, &mut outcome.tally)?;
+            part.wakes_at = part.peer.wakes_at();
         }
+        connecting = parts.values().filter(|part| !part.peer.is_connected()).count();
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Peer {
     clock: Instant,
     /// When it is to be told the time again.
     timeout: Instant,
+    /// How much later that may be once media flows.
+    slack: Duration,
     connected: bool,
     /// What the stack sends, until the end of a waking.
     outgoing: Vec<(DatagramSend, SocketAddr)>,
@@ -74,7 +76,7 @@ pub(crate) struct Peer {
     down: Wire,
     stuck_asked_at: HashMap<u16, Instant>,
     /// Streams of which what is missing is asked for again.
-    repaired: HashSet<u32>,
+    repaired: Vec<u32>,
 }
 
 /// An offer and what is needed to take its answer.
@@ -114,6 +116,7 @@ impl Peer {
         let mut rtc = builder.build(now);
         rtc.add_local_candidate(Candidate::host(local, "udp")?);
         let seed = id as u64 * 2;
+        let faultless = purpose.up.is_none() && purpose.down.is_none();
         Ok(Self {
             id,
             socket,
@@ -126,13 +129,14 @@ impl Peer {
             sending: None,
             clock: now,
             timeout: now,
+            slack: if faultless { TIMER_SLACK } else { Duration::ZERO },
             connected: false,
             outgoing: Vec::new(),
             awaited: HashSet::new(),
             up: Wire::new(seed, purpose.up, resends.clone()),
             down: Wire::new(seed + 1, purpose.down, resends),
             stuck_asked_at: HashMap::new(),
-            repaired: HashSet::new(),
+            repaired: Vec::new(),
         })
     }
 
@@ -295,11 +299,11 @@ impl Peer {
     /// Hands a datagram to the stack, which holds one packet at a time: it is taken before the next datagram goes in.
     fn take(&mut self, received: Received<'_>, shared: &Shared, tally: &mut Tally) -> anyhow::Result<()> {
         let media = is_rtp(received.bytes);
-        // Anything else is answered in this waking, media not long after.
+        // Anything else is answered in this waking.
         let now = Instant::now();
         let (told, answered) = if media {
             let before_timers = self.clock - Duration::from_nanos(1);
-            (received.at.min(before_timers), now + ANSWER_PERIOD)
+            (received.at.min(before_timers), now + self.slack)
         } else {
             self.clock = now;
             (now, now)
@@ -327,7 +331,7 @@ impl Peer {
         loop {
             match self.rtc.poll_output()? {
                 Output::Timeout(at) => {
-                    self.timeout = at;
+                    self.timeout = if self.connected { at + self.slack } else { at };
                     return Ok(None);
                 }
                 Output::Transmit(transmit) => {
@@ -365,7 +369,8 @@ impl Peer {
         let Some(record) = Record::read(&packet.payload) else {
             return;
         };
-        if self.repaired.insert(*packet.header.ssrc) {
+        if !self.repaired.contains(&packet.header.ssrc) {
+            self.repaired.push(*packet.header.ssrc);
             // Left alone, the stack asks only where resends have a stream of their own.
             if let Some(stream) = self.rtc.direct_api().stream_rx(&packet.header.ssrc) {
                 stream.suppress_nack(false);
@@ -397,8 +402,9 @@ impl Peer {
 const BUFFER_BYTES: usize = 4 << 20;
 /// How often a picture that stands still asks for a key frame.
 const ASK_PERIOD: Duration = Duration::from_millis(500);
-/// How long the stack may wait with what it says about media: browsers look for what is missing as often.
-const ANSWER_PERIOD: Duration = Duration::from_millis(20);
+/// How late timers of the stack may run where nothing is lost: who sends is awake every 20 ms, and most of its timers look for
+/// what is missing every 33 ms.
+const TIMER_SLACK: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,10 @@ pub(crate) struct Common {
     /// Media workers of the server.
     #[arg(long, default_value_t = 1)]
     workers: u16,
+    /// How much nicer than this tool the server is to other programs; below zero it goes first, as where it has the machine to
+    /// itself (needs root).
+    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
+    server_nice: i8,
     /// The address at which media is exchanged.
     #[arg(long, default_value = "127.0.0.1")]
     address: Ipv4Addr,
@@ -164,7 +168,9 @@ impl Stage {
         let clips = common.clips()?;
         let address = IpAddr::V4(common.address);
         let server = match common.target {
-            Target::Seodang => Server::start_seodang(&common.server, address, common.workers)?,
+            Target::Seodang => {
+                Server::start_seodang(&common.server, address, common.workers, common.server_nice)?
+            }
             Target::Janus => {
                 ensure!(
                     !address.is_loopback(),
@@ -512,7 +518,7 @@ impl Common {
         serde_json::json!({
             "scenario": scenario, "target": self.target, "camera_bps": self.camera_bps,
             "simulcast": self.simulcast, "recorded": self.recorded, "workers": self.workers,
-            "client_threads": self.threads,
+            "client_threads": self.threads, "server_nice": self.server_nice,
         })
     }
 }

@@ -16,6 +16,13 @@ pub(crate) struct Faults {
     pub(crate) delay: Duration,
 }
 
+impl Faults {
+    /// It does nothing to them.
+    pub(crate) fn is_none(&self) -> bool {
+        self.loss <= 0.0 && self.delay.is_zero()
+    }
+}
+
 /// Counts of one direction since its faults began.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct WireCounts {

@@ -179,9 +179,9 @@ impl Sending {
     }
 }
 
-/// What a sender keeps for sending again, as browsers do: str0m by itself stops at 15 % of what it sends.
+/// What a sender keeps for sending again: str0m by itself stops at 15 % of what it sends.
 const RESENDABLE_PACKETS: usize = 1_024;
-/// So long.
-const RESENDABLE_FOR: Duration = Duration::from_secs(3);
+/// So long, as browsers do.
+const RESENDABLE_FOR: Duration = Duration::from_secs(1);
 /// Names of simulcast layers, the smallest first.
 const RIDS: [&str; 3] = ["q", "h", "f"];
