@@ -239,7 +239,16 @@ impl Crew {
 #[derive(Debug)]
 struct Part {
     wakes_at: Instant,
+    connected: bool,
     peer: Box<Peer>,
+}
+
+impl Part {
+    /// Takes over what playing changed.
+    fn look(&mut self) {
+        self.wakes_at = self.peer.wakes_at();
+        self.connected = self.peer.is_connected();
+    }
 }
 
 fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Result<Outcome> {
@@ -248,10 +257,8 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
     let mut post = Post::new();
     let mut events = Events::with_capacity(512);
     let mut ready: Vec<PeerId> = Vec::new();
-    let mut connecting = 0;
-    let read_period =
-        std::env::var("READ_MS").map_or(GATHER, |ms| Duration::from_millis(ms.parse().unwrap()));
-    let (mut woke_at, mut read_at) = (Instant::now(), Instant::now());
+    let mut gathers = false;
+    let mut woke_at = Instant::now();
     loop {
         let now = Instant::now();
         let mut wait = parts
@@ -266,7 +273,7 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
             }
             ready.extend(events.iter().map(|event| event.token().0));
             let rest = (woke_at + GATHER).saturating_duration_since(Instant::now());
-            if connecting > 0 || rest.is_zero() {
+            if !gathers || rest.is_zero() {
                 break;
             }
             std::thread::sleep(rest);
@@ -279,8 +286,14 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
                     let token = Token(peer.id);
                     poll.registry()
                         .register(&mut peer.socket, token, Interest::READABLE)?;
-                    let wakes_at = woke_at;
-                    parts.insert(peer.id, Part { wakes_at, peer });
+                    parts.insert(
+                        peer.id,
+                        Part {
+                            wakes_at: woke_at,
+                            connected: false,
+                            peer,
+                        },
+                    );
                 }
                 Order::Remove(id) => {
                     if let Some(part) = parts.remove(&id) {
@@ -308,15 +321,15 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
         for id in ready.drain(..) {
             if let Some(part) = parts.get_mut(&id) {
                 part.peer.receive(&mut post, shared, &mut outcome.tally)?;
-                part.wakes_at = part.peer.wakes_at();
+                part.look();
             }
         }
         let now = Instant::now();
         for part in parts.values_mut().filter(|part| part.wakes_at <= now) {
             part.peer.play(&mut post, shared, &mut outcome.tally)?;
-            part.wakes_at = part.peer.wakes_at();
+            part.look();
         }
-        connecting = parts.values().filter(|part| !part.peer.is_connected()).count();
+        gathers = parts.values().all(|part| part.connected);
     }
 }
 

@@ -20,6 +20,7 @@ mod signaling;
 mod sizes;
 mod stage;
 mod tally;
+mod traffic;
 mod wire;
 
 use clap::{Parser, Subcommand};

@@ -142,11 +142,9 @@ impl Track {
         if record.video && complete {
             self.show(record.frame, record.key, now_us, window);
         }
-        while self
-            .frames
-            .pop_front_if(|oldest| oldest.number + KEPT_FRAMES < record.frame)
-            .is_some()
-        {}
+        if self.frames.len() > KEPT_FRAMES {
+            self.frames.pop_front();
+        }
         Some(Progress {
             key_frame: complete && record.key && record.video,
             stuck: self
@@ -221,7 +219,7 @@ impl Track {
 }
 
 /// Frames that are still followed: ten seconds of a camera.
-const KEPT_FRAMES: u32 = 250;
+const KEPT_FRAMES: usize = 250;
 /// After this a receiver asks for a key frame, as browsers do when repair does not come.
 const STUCK_US: u64 = 250_000;
 
