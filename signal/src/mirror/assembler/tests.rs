@@ -44,8 +44,11 @@ fn of_hundreds_who_come_and_go_only_those_with_files_are_remembered() {
         scene.command(MirrorCommand::Left(participant));
         scene.assembler.tick(scene.start);
     }
-    let remembered: Vec<_> = scene.assembler.people.keys().collect();
-    assert_eq!(remembered, [&recorded], "its file goes on when it comes back");
+    assert_eq!(scene.assembler.people.len(), 1);
+    assert!(
+        scene.assembler.people.contains_key(&recorded),
+        "its file may go on"
+    );
 
     let returning = ParticipantId::from_bits(2);
     scene.join_sfu(returning);
