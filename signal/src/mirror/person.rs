@@ -289,6 +289,15 @@ impl Person {
         self.consents.captures = false;
     }
 
+    /// The seat is free, there is no file that could go on, and everyone was told that nothing is kept.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.left
+            && !self.consents.recording
+            && self.writers.is_empty()
+            && self.interrupted.is_empty()
+            && self.kept_news(now).is_none()
+    }
+
     fn set_away(&mut self, away: bool, desk: &Desk) {
         if self.away == away {
             return;
