@@ -195,12 +195,13 @@ impl Person {
         self.writers.values().any(Recording::is_writing)
     }
 
-    /// Whether [`Self::tick`] has nothing to do until something else happens: nothing is or was to be kept, and everyone
-    /// knows.
+    /// Whether [`Self::tick`] has nothing to do until something else happens: nothing is to be kept, everyone knows, and it
+    /// is not to be forgotten.
     pub(super) fn is_idle(&self) -> bool {
         let keeps_nothing = self.consents == Consents::default();
         let nothing_open = self.tracks.is_empty() && self.writers.is_empty();
-        keeps_nothing && nothing_open && self.told == Some(self.consents) && self.absent == self.away
+        let stays = !self.left || !self.interrupted.is_empty();
+        keeps_nothing && nothing_open && stays && self.told == Some(self.consents) && self.absent == self.away
     }
 
     /// What is kept, where it is not what everyone was told.
