@@ -257,28 +257,30 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
     let mut post = Post::new();
     let mut events = Events::with_capacity(512);
     let mut ready: Vec<PeerId> = Vec::new();
-    let mut gathers = false;
+    let (mut gathers, mut was_busy) = (false, false);
     let mut woke_at = Instant::now();
     loop {
-        let now = Instant::now();
-        let mut wait = parts
-            .values()
-            .map(|part| part.wakes_at)
-            .fold(now + IDLE, Instant::min);
-        loop {
-            let timeout = wait.saturating_duration_since(Instant::now());
-            match poll.poll(&mut events, Some(timeout)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-                _ => {}
-            }
-            ready.extend(events.iter().map(|event| event.token().0));
-            let rest = (woke_at + GATHER).saturating_duration_since(Instant::now());
-            if !gathers || rest.is_zero() {
-                break;
-            }
+        let rest = (woke_at + GATHER).saturating_duration_since(Instant::now());
+        if gathers && !rest.is_zero() {
             std::thread::sleep(rest);
-            wait = woke_at;
         }
+        let now = Instant::now();
+        // With something ready it looks for more and waits for nothing; else for the first thing that happens.
+        let wait = if was_busy {
+            Duration::ZERO
+        } else {
+            parts
+                .values()
+                .map(|part| part.wakes_at)
+                .fold(now + IDLE, Instant::min)
+                .saturating_duration_since(now)
+        };
+        match poll.poll(&mut events, Some(wait)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+            _ => {}
+        }
+        ready.extend(events.iter().map(|event| event.token().0));
+        was_busy = !ready.is_empty();
         woke_at = Instant::now();
         while let Ok(order) = orders.try_recv() {
             match order {
@@ -316,8 +318,6 @@ fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Re
                 }
             }
         }
-        ready.sort_unstable();
-        ready.dedup();
         for id in ready.drain(..) {
             if let Some(part) = parts.get_mut(&id) {
                 part.peer.receive(&mut post, shared, &mut outcome.tally)?;
