@@ -104,8 +104,7 @@ settings! {
     turn_urls: Vec<String> = Vec::new();
     /// Secret shared with the TURN servers (coturn: `static-auth-secret`), which signs short-lived credentials.
     turn_secret: Option<Token> = None;
-    /// Seconds for which a TURN credential is good, 60 to 86,400; it should outlast a lesson, for only a join or a return
-    /// brings a fresh one.
+    /// Seconds for which a TURN credential is good, 60 to 86,400; when half of them are over a fresh one comes.
     turn_lifetime_s: u64 = 21_600;
     /// Media threads, at most 64; each has a port of its own (UDP and TCP) and carries whole rooms. 0 takes one for each
     /// core, at most 16.

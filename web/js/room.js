@@ -254,6 +254,10 @@ export class Room extends Emitter {
       case "recording_state":
         this.recording = { you: message.you, room: message.room };
         return this.emit("consents");
+      case "ice_servers":
+        // The next restart or connection takes them.
+        if (this.info) this.info.ice_servers = message.ice_servers;
+        return undefined;
       case "reoffer":
         return this.media.handleReoffer();
       case "error":
