@@ -75,6 +75,10 @@ export class Room extends Emitter {
       plan: (mids, previous) => (this.hidden ? [] : planView(this.layout(), this.me.participant, mids, this.sizes, previous)),
       iceServers: () => this.info?.ice_servers ?? [],
       allowed: () => this.phase === "in",
+      unusable: (source) => {
+        this.emit("vanished", source);
+        void this.local.stop(source);
+      },
       changed: () => this.emit("media"),
       numbered: () => this.#keepSeat(),
     });
