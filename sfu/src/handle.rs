@@ -61,9 +61,10 @@ impl Sfu {
             let address = socket.local_addr().map_err(SfuError::Thread)?;
             let granted = socket.receive_buffer_bytes().map_err(SfuError::Thread)?;
             receive_buffer_bytes = receive_buffer_bytes.min(granted);
-            let streams = match Streams::listen(address) {
-                Ok(streams) => Some(streams),
-                Err(error) => {
+            let streams = match config.tcp.then(|| Streams::listen(address)) {
+                None => None,
+                Some(Ok(streams)) => Some(streams),
+                Some(Err(error)) => {
                     tracing::warn!(port = address.port(), %error, "media over TCP is off: the port cannot be opened");
                     None
                 }

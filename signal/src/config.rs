@@ -97,6 +97,8 @@ settings! {
     /// First port of the media (UDP and TCP); each further worker takes the next one. 0 takes free ones. The default lies
     /// below the range from which Linux hands out ports, so that one firewall rule stays true.
     media_port: u16 = 8189;
+    /// Whether media is also taken over TCP, for browsers whose network lets no UDP out.
+    media_tcp: bool = true;
     /// Addresses told to browsers for media, IPv4 and IPv6; behind a router the outer ones. Default: those of every
     /// network interface.
     media_addresses: Vec<IpAddr> = Vec::new();

@@ -346,6 +346,7 @@ fn media_config(config: &Config) -> SfuConfig {
     SfuConfig {
         bind: config.media_bind,
         port: config.media_port,
+        tcp: config.media_tcp,
         workers: config.media_workers(),
         candidates: config.media_addresses.clone(),
         publisher_bitrate_bps: config.media_bitrate_bps,

@@ -332,6 +332,7 @@ impl House {
         let config = SfuConfig {
             bind: HERE,
             port: 0,
+            tcp: false,
             workers: 1,
             candidates: vec![HERE],
             publisher_bitrate_bps: 1_000_000,

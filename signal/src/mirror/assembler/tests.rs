@@ -208,6 +208,7 @@ impl Scene {
         let (sfu, handle, _events) = Sfu::start(SfuConfig {
             bind: [127, 0, 0, 1].into(),
             port: 0,
+            tcp: false,
             workers: 1,
             candidates: Vec::new(),
             publisher_bitrate_bps: 1_000_000,

@@ -114,6 +114,7 @@ fn desk(root: &std::path::Path) -> (Sfu, Desk) {
     let (sfu, handle, _events) = Sfu::start(SfuConfig {
         bind: [127, 0, 0, 1].into(),
         port: 0,
+        tcp: false,
         workers: 1,
         candidates: Vec::new(),
         publisher_bitrate_bps: 1_000_000,
