@@ -89,8 +89,9 @@ impl Assembler {
     }
 
     fn tick(&mut self, now: Instant) {
-        let everybody: Vec<ParticipantId> = self.people.keys().copied().collect();
-        for participant in everybody {
+        let people = self.people.iter().filter(|(_, person)| !person.is_idle());
+        let busy: Vec<ParticipantId> = people.map(|(participant, _)| *participant).collect();
+        for participant in busy {
             self.contained(participant, |person, desk| person.tick(now, desk));
             self.attach_again(participant, now);
             self.tell_kept(participant, now);
