@@ -24,4 +24,6 @@ pub struct SfuConfig {
     /// Of a camera that sends several encodings, mirrors get the highest one within this size; the lowest if all are
     /// larger.
     pub recording_size: FrameSize,
+    /// The same for the sinks of captures that are attached beside those of recordings.
+    pub capture_size: FrameSize,
 }

@@ -513,6 +513,10 @@ fn config(bind: IpAddr, candidates: &[IpAddr], workers: u16) -> SfuConfig {
             width: 640,
             height: 480,
         },
+        capture_size: seodang_rtp::FrameSize {
+            width: 640,
+            height: 480,
+        },
     }
 }
 

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use seodang_model::Token;
+use seodang_rtp::FrameSize;
 use serde::Deserialize;
 
 use crate::turn::TurnUrl;
@@ -118,6 +119,11 @@ settings! {
     recording_width: u16 = 640;
     /// And up to this many pixels high.
     recording_height: u16 = 480;
+    /// The same for captures alone, which then come beside the recording at the cost of a second copy of the camera inside
+    /// the server. Default: what recordings take.
+    capture_width: Option<u16> = None;
+    /// And up to this many pixels high.
+    capture_height: Option<u16> = None;
     /// Most participants of a room at a time, 1 to 500.
     room_capacity: u32 = 40;
     /// Seconds for which the seat of somebody who vanished is kept.
@@ -245,6 +251,24 @@ impl Config {
         u16::try_from(cores).map_or(MOST_BY_DEFAULT, |cores| cores.min(MOST_BY_DEFAULT))
     }
 
+    /// Of each camera, recordings take the largest picture within this size.
+    #[must_use]
+    pub fn recording_size(&self) -> FrameSize {
+        FrameSize {
+            width: self.recording_width,
+            height: self.recording_height,
+        }
+    }
+
+    /// And captures within this.
+    #[must_use]
+    pub fn capture_size(&self) -> FrameSize {
+        FrameSize {
+            width: self.capture_width.unwrap_or(self.recording_width),
+            height: self.capture_height.unwrap_or(self.recording_height),
+        }
+    }
+
     /// Folder of the recordings.
     #[must_use]
     pub fn recordings_folder(&self) -> PathBuf {
@@ -266,8 +290,11 @@ impl Config {
         within("capture_period_s", u64::from(self.capture_period_s), 0, 3_600)?;
         within("capture_quality", u64::from(self.capture_quality), 1, 100)?;
         within("media_bitrate_bps", self.media_bitrate_bps, 100_000, 100_000_000)?;
-        within("recording_width", u64::from(self.recording_width), 16, 4_096)?;
-        within("recording_height", u64::from(self.recording_height), 16, 4_096)?;
+        let (recording, captures) = (self.recording_size(), self.capture_size());
+        within("recording_width", u64::from(recording.width), 16, 4_096)?;
+        within("recording_height", u64::from(recording.height), 16, 4_096)?;
+        within("capture_width", u64::from(captures.width), 16, 4_096)?;
+        within("capture_height", u64::from(captures.height), 16, 4_096)?;
         within("connections", u64::from(self.connections), 16, 1_000_000)?;
         within("header_timeout_ms", self.header_timeout_ms, 10, 600_000)?;
         within("write_stall_ms", self.write_stall_ms, 10, 600_000)?;

@@ -63,6 +63,8 @@ pub(crate) enum Command {
     },
     Attach(Publication, Box<dyn TrackSink>),
     Detach(Publication),
+    AttachCaptures(Publication, Box<dyn TrackSink>),
+    DetachCaptures(Publication),
     RequestKeyframe {
         publication: Publication,
         for_tick: bool,
@@ -227,12 +229,7 @@ impl Worker {
 
     /// Waits for a datagram, a command or a timer, or as long as the pace says; `read_at` is when datagrams were read last.
     /// `None` only looks.
-    fn wait(
-        &mut self,
-        events: &mut mio::Events,
-        next: Option<Instant>,
-        read_at: Instant,
-    ) -> io::Result<()> {
+    fn wait(&mut self, events: &mut mio::Events, next: Option<Instant>, read_at: Instant) -> io::Result<()> {
         let mut next = next;
         if next.is_some()
             && let Pace::Every(moment) = self.gathering.pace()

@@ -139,6 +139,19 @@ fn lan_listens_on_all_addresses_over_tls() {
 }
 
 #[test]
+fn captures_take_what_recordings_take_unless_they_have_a_size_of_their_own() {
+    let sizes = |file: &str| {
+        let config = of_file(file).expect("a configuration");
+        [config.recording_size(), config.capture_size()].map(|size| (size.width, size.height))
+    };
+    assert_eq!(sizes(""), [(640, 480); 2]);
+    assert_eq!(sizes("recording_width = 320"), [(320, 480); 2]);
+    let own = "capture_width = 1280\ncapture_height = 720";
+    assert_eq!(sizes(own), [(640, 480), (1280, 720)]);
+    assert!(of_file("capture_width = 15").is_err());
+}
+
+#[test]
 fn secrets_are_redacted() {
     let config = of_file("metrics_token = \"hush\"").expect("a configuration");
     assert!(!format!("{config:?}").contains("hush"));

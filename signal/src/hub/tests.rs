@@ -340,6 +340,10 @@ impl House {
                 width: 640,
                 height: 480,
             },
+            capture_size: seodang_rtp::FrameSize {
+                width: 640,
+                height: 480,
+            },
         };
         let (media, sfu, sfu_events) = Sfu::start(config).expect("media workers");
         let MirrorEnds {

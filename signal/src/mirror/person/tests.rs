@@ -122,6 +122,10 @@ fn desk(root: &std::path::Path) -> (Sfu, Desk) {
             width: 640,
             height: 480,
         },
+        capture_size: seodang_rtp::FrameSize {
+            width: 640,
+            height: 480,
+        },
     })
     .expect("an sfu");
     let recorder = Recorder::start(RecorderConfig {
@@ -133,6 +137,7 @@ fn desk(root: &std::path::Path) -> (Sfu, Desk) {
         opener: Some(Opener::start(move |info| recorder.open(info)).expect("a thread")),
         overload: Arc::default(),
         analyzer: None,
+        capture_layer: false,
         books: mpsc::channel(16).0,
         reporter: mpsc::channel(16).0,
     };
@@ -152,7 +157,7 @@ fn recorded_person(desk: &Desk) -> (Person, LessonStart) {
     };
     person.set_consents(consents, desk);
     for source in [Source::Camera, Source::Microphone] {
-        person.open_track(source, 1);
+        person.open_track(Copied::Whole(source), 1);
         person.set_sending(source, true, desk);
     }
     (person, start)
