@@ -182,8 +182,11 @@ impl Config {
     /// When a key is unknown, a value is malformed, or the whole contradicts itself.
     pub fn from_sources(sources: &Sources) -> Result<Self, ConfigError> {
         let mut config = Self::default();
+        let mut listen_is_wished = false;
         if let Some(text) = &sources.file {
             let layer: Layer = toml::from_str(text).map_err(|error| ConfigError::File(describe(&error)))?;
+            // A copy of the sample file says what is so anyway.
+            listen_is_wished |= layer.listen.is_some_and(|listen| listen != config.listen);
             layer.lay_over(&mut config);
         }
         let mut layer = Layer::default();
@@ -201,13 +204,22 @@ impl Config {
                 .set(&key, value)
                 .map_err(|error| error.of_variable(variable))?;
         }
+        listen_is_wished |= layer.listen.is_some();
         layer.lay_over(&mut config);
         let mut layer = Layer::default();
         for (key, value) in &sources.flags {
             layer.set(key, value).map_err(|error| error.of_flag(key))?;
         }
+        listen_is_wished |= layer.listen.is_some();
         layer.lay_over(&mut config);
         config.check()?;
+        if listen_is_wished && config.lan && config.listen.ip().is_loopback() {
+            return Err(ConfigError::value(
+                "listen",
+                "names this machine alone and lan the whole network: leave one of them out, or listen on 0.0.0.0 or an address \
+                 of the network",
+            ));
+        }
         Ok(config)
     }
 

@@ -139,6 +139,36 @@ fn lan_listens_on_all_addresses_over_tls() {
 }
 
 #[test]
+fn lan_and_a_wish_to_listen_on_this_machine_alone_are_refused_together() {
+    let refused = |file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]| {
+        let sources = Sources {
+            file: Some(file.to_owned()),
+            environment: pairs(environment),
+            flags: pairs(flags),
+        };
+        match Config::from_sources(&sources) {
+            Ok(_) => false,
+            Err(ConfigError::Value { key, .. }) => key == "listen",
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let lan = [("lan", "true")];
+    assert!(refused("", &[], &[lan[0], ("listen", "127.0.0.1:8080")]));
+    assert!(refused("", &[("SEODANG_LISTEN", "[::1]:8080")], &lan));
+    assert!(refused("lan = true\nlisten = \"127.0.0.1:9000\"", &[], &[]));
+    assert!(!refused("", &[], &[lan[0], ("listen", "0.0.0.0:9000")]));
+    assert!(!refused(
+        "lan = true\nlisten = \"127.0.0.1:9000\"",
+        &[],
+        &[("lan", "false")]
+    ));
+    assert!(
+        !refused(SAMPLE, &[], &lan),
+        "who begins with the sample file has wished for nothing"
+    );
+}
+
+#[test]
 fn captures_take_what_recordings_take_unless_they_have_a_size_of_their_own() {
     let sizes = |file: &str| {
         let config = of_file(file).expect("a configuration");
