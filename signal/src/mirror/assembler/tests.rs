@@ -172,6 +172,34 @@ fn a_recording_that_cannot_be_opened_is_told_and_tried_again_after_a_while() {
     assert_eq!(scene.reported(one), RECORDING);
 }
 
+/// Set in a process whose files cannot grow.
+const FULL_DISK: &str = "SEODANG_TEST_FULL_DISK";
+
+#[test]
+fn a_recording_that_is_cut_short_is_kept_no_more_and_everyone_is_told() {
+    let this = "mirror::assembler::tests::a_recording_that_is_cut_short_is_kept_no_more_and_everyone_is_told";
+    if std::env::var_os(FULL_DISK).is_none() {
+        // Files of 300 KiB at most, and like a server the process ignores the signal that says so.
+        let status = std::process::Command::new("bash")
+            .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().expect("this program"))
+            .args(["--exact", this, "--nocapture"])
+            .env(FULL_DISK, "1")
+            .status();
+        assert!(status.expect("a child").success());
+        return;
+    }
+    let mut scene = Scene::new(|recorder, info| recorder.open(info));
+    let one = scene.join(1);
+    assert_eq!(scene.reported(one), RECORDING);
+    for now_ms in (0..4_000).step_by(40) {
+        scene.picture(one, now_ms, 10_000);
+    }
+    assert_eq!(scene.tick_until_reported(one), Consents::default());
+    let part = scene.end(one);
+    assert!(part.status.truncated && part.status.bytes > 200 << 10, "{part:?}");
+}
+
 #[test]
 fn a_sink_that_the_sfu_did_not_take_is_told_and_offered_again() {
     let mut scene = Scene::new(|recorder, info| recorder.open(info));
