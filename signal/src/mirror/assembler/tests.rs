@@ -192,7 +192,11 @@ fn a_recording_that_is_cut_short_is_kept_no_more_and_everyone_is_told() {
     let mut scene = Scene::new(|recorder, info| recorder.open(info));
     let one = scene.join(1);
     assert_eq!(scene.reported(one), RECORDING);
-    for now_ms in (0..4_000).step_by(40) {
+    for now_ms in (0..1_000).step_by(40) {
+        scene.picture(one, now_ms, 30);
+    }
+    scene.tick_until_open(one);
+    for now_ms in (1_000..5_000).step_by(40) {
         scene.picture(one, now_ms, 10_000);
     }
     assert_eq!(scene.tick_until_reported(one), Consents::default());
