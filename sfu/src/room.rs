@@ -55,6 +55,8 @@ pub(crate) struct Room {
     publishers: Vec<Option<Publisher>>,
     /// By seat.
     subscribers: Vec<Option<Subscriber>>,
+    /// When the first seat was taken.
+    began: Option<Instant>,
     /// Counts begun streams.
     epochs: u64,
     /// What feeds the slots must be decided again.
@@ -84,6 +86,7 @@ impl Room {
             seats: BTreeMap::new(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
+            began: None,
             epochs: 0,
             changed: false,
             contest_at: None,
@@ -116,7 +119,8 @@ impl Room {
                 self.subscribers.push(None);
                 self.publishers.len() - 1
             });
-        self.publishers[seat] = Some(Publisher::new(participant, rights));
+        let began = *self.began.get_or_insert(now);
+        self.publishers[seat] = Some(Publisher::new(began, participant, rights));
         self.subscribers[seat] = Some(Subscriber::new(now, participant));
         self.seats.insert(participant, seat);
     }
@@ -330,9 +334,9 @@ impl Room {
     /// Does what is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut dyn Output) {
         let bitrate_bps = self.config.publisher_bitrate_bps;
-        for (seat, publisher) in self.publishers.iter_mut().enumerate() {
-            if let Some(publisher) = publisher
-                && self.timers.is_due(seat, now)
+        for seat in 0..self.publishers.len() {
+            if self.timers.is_due(seat, now)
+                && let Some(publisher) = &mut self.publishers[seat]
             {
                 publisher.handle_timeout(now, bitrate_bps, &mut self.writer, &mut self.counters, out);
                 self.timers.set(seat, publisher.poll_timeout());
