@@ -10,8 +10,10 @@ pub struct SfuConfig {
     /// Address to bind. `::` listens everywhere in both families, or in IPv4 where the system has no IPv6; `0.0.0.0`
     /// everywhere in IPv4.
     pub bind: IpAddr,
-    /// Port (UDP and TCP) of the first worker; the others follow. 0 takes any free ones (tests).
+    /// Port (UDP, and TCP if `tcp`) of the first worker; the others follow. 0 takes any free ones (tests).
     pub port: u16,
+    /// Whether the ports are opened for TCP as well (ICE-TCP).
+    pub tcp: bool,
     /// Media threads, 1 to 64. A room lives on one of them.
     pub workers: u16,
     /// Addresses offered as host candidates. Empty: `bind` if it is one address, else every interface address that is
@@ -22,4 +24,6 @@ pub struct SfuConfig {
     /// Of a camera that sends several encodings, mirrors get the highest one within this size; the lowest if all are
     /// larger.
     pub recording_size: FrameSize,
+    /// The same for the sinks of captures that are attached beside those of recordings.
+    pub capture_size: FrameSize,
 }

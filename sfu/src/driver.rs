@@ -1,4 +1,4 @@
-//! The threads and sockets of the SFU: one worker with one UDP port each.
+//! The threads and sockets of the SFU: one worker with one port, UDP and TCP, each.
 
 mod candidates;
 mod connection;

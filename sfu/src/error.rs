@@ -7,7 +7,7 @@ use seodang_model::ParticipantId;
 /// The SFU cannot start, or a command cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum SfuError {
-    /// The UDP port cannot be opened.
+    /// The port of a worker cannot be opened for UDP. Where it cannot be opened for TCP, media over TCP is off.
     #[error("udp port {port} cannot be opened")]
     Bind {
         /// The port.

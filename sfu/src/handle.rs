@@ -61,9 +61,10 @@ impl Sfu {
             let address = socket.local_addr().map_err(SfuError::Thread)?;
             let granted = socket.receive_buffer_bytes().map_err(SfuError::Thread)?;
             receive_buffer_bytes = receive_buffer_bytes.min(granted);
-            let streams = match Streams::listen(address) {
-                Ok(streams) => Some(streams),
-                Err(error) => {
+            let streams = match config.tcp.then(|| Streams::listen(address)) {
+                None => None,
+                Some(Ok(streams)) => Some(streams),
+                Some(Err(error)) => {
                     tracing::warn!(port = address.port(), %error, "media over TCP is off: the port cannot be opened");
                     None
                 }
@@ -80,6 +81,7 @@ impl Sfu {
                 room: RoomConfig {
                     publisher_bitrate_bps: config.publisher_bitrate_bps,
                     recording_size: config.recording_size,
+                    capture_size: config.capture_size,
                 },
                 events: sender.clone(),
             })
@@ -279,7 +281,7 @@ impl SfuHandle {
         self.send(publication.participant, Command::Attach(publication, sink))
     }
 
-    /// Drops a publication's sink before the next packet.
+    /// Drops a publication's sink before the next packet; one that [`Self::attach_captures`] attached stays.
     ///
     /// # Errors
     /// As [`Self::publish`].
@@ -287,7 +289,31 @@ impl SfuHandle {
         self.send(publication.participant, Command::Detach(publication))
     }
 
-    /// Asks the sender for a key frame: at most once a second together with all other wishes, or at once `for_tick`.
+    /// Mirrors a camera to a second `sink`, which gets the capture layer; else as [`Self::attach`].
+    ///
+    /// # Errors
+    /// As [`Self::publish`]; the sink is dropped then.
+    pub fn attach_captures(
+        &self,
+        publication: Publication,
+        sink: Box<dyn TrackSink>,
+    ) -> Result<(), SfuError> {
+        self.send(
+            publication.participant,
+            Command::AttachCaptures(publication, sink),
+        )
+    }
+
+    /// Drops the sink of [`Self::attach_captures`] before the next packet.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn detach_captures(&self, publication: Publication) -> Result<(), SfuError> {
+        self.send(publication.participant, Command::DetachCaptures(publication))
+    }
+
+    /// Asks the sender for a key frame: at most once a second together with all other wishes, or at once `for_tick`, and
+    /// then of the layer that captures get.
     ///
     /// # Errors
     /// As [`Self::publish`].

@@ -2,17 +2,20 @@
 //!
 //! The kernel's way out is most of what a forwarded packet costs, and it is paid for each message, not for each byte. Here
 //! and nowhere else is `unsafe`, all of it in `syscalls`: no safe crate sends messages with a segment size of their own
-//! in one call (see ARCHITECTURE.md). What the kernel refuses is done without: first without GSO, then one by one.
+//! in one call (see ARCHITECTURE.md). What the kernel refuses is done without: first without GSO, then
+//! one by one.
 
 mod inbox;
 mod name;
 mod outgoing;
+mod sending;
 mod streams;
 mod syscalls;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
+use std::time::Instant;
 
 use mio::event::Source;
 use mio::net::UdpSocket;
@@ -21,44 +24,23 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 pub(crate) use inbox::Inbox;
 pub(crate) use outgoing::{Lane, Outgoing};
-use outgoing::{Message, Packet};
+use sending::Sending;
+pub(crate) use sending::Sent;
 pub(crate) use streams::{Reading, Streams, is_stream, split};
-use syscalls::{Batch, Scratch};
+use syscalls::Scratch;
 
 /// Bytes of received datagrams that shall be able to wait at a media socket: it takes the key frames of a whole class at
 /// once, and Linux's default of 208 KiB loses them at thirty people.
 pub const WANTED_RECEIVE_BUFFER_BYTES: usize = 8 << 20;
-/// After this many messages in a row that went out packet by packet and not cut by the kernel, it is asked no more.
-const MOST_REFUSALS: u32 = 8;
 
 /// A UDP socket that never waits.
 #[derive(Debug)]
 pub(crate) struct BatchSocket {
     socket: UdpSocket,
-    is_ipv6: bool,
-    /// The kernel takes many messages with one call.
-    many: bool,
-    /// The kernel cuts messages into datagrams.
-    segments: bool,
-    refusals: u32,
+    sending: Sending,
+    /// The kernel reads many datagrams with one call.
+    reads_many: bool,
     scratch: Scratch,
-}
-
-/// What became of what was to be sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sent {
-    /// Datagrams handed to the kernel.
-    pub(crate) datagrams: u64,
-    /// Their bytes.
-    pub(crate) bytes: u64,
-    /// Messages they were in.
-    pub(crate) messages: u64,
-    /// Calls it took.
-    pub(crate) calls: u64,
-    /// Datagrams dropped because the send queue was full.
-    pub(crate) queue_full: u64,
-    /// Datagrams the system could not send: no way there.
-    pub(crate) unreachable: u64,
 }
 
 /// Bytes of received datagrams that a media socket of this process may let wait: [`WANTED_RECEIVE_BUFFER_BYTES`], or less
@@ -95,10 +77,8 @@ impl BatchSocket {
         let segments = syscalls::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         Ok(Self {
             socket: UdpSocket::from_std(socket.into()),
-            is_ipv6: address.is_ipv6(),
-            many: true,
-            segments,
-            refusals: 0,
+            sending: Sending::new(address.is_ipv6(), segments),
+            reads_many: true,
             scratch: Scratch::default(),
         })
     }
@@ -132,89 +112,22 @@ impl BatchSocket {
     /// [`ErrorKind::WouldBlock`] when nothing waits.
     pub(crate) fn receive(&mut self, inbox: &mut Inbox) -> io::Result<usize> {
         loop {
-            match inbox.fill(self.socket.as_fd(), &mut self.scratch, self.many) {
+            match inbox.fill(self.socket.as_fd(), &mut self.scratch, self.reads_many) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if self.many && error.raw_os_error() == Some(libc::ENOSYS) => self.many = false,
+                Err(error) if self.reads_many && error.raw_os_error() == Some(libc::ENOSYS) => {
+                    self.reads_many = false
+                }
                 result => return result,
             }
         }
     }
 
-    /// Sends everything that waits in `outgoing`, and empties it. What finds the send queue full is dropped: a packet that
-    /// waited would be late, and what it would wait for is the one way out of everybody.
-    pub(crate) fn send(&mut self, outgoing: &mut Outgoing) -> Sent {
-        let mut sent = Sent::default();
-        outgoing.arrange(self.is_ipv6, self.segments);
-        let (bytes, packets, messages) = outgoing.arranged();
-        let mut rest = messages;
-        while let [first, behind @ ..] = rest {
-            let batch = Batch {
-                bytes,
-                packets,
-                messages: if self.many { rest } else { &rest[..1] },
-            };
-            sent.calls += 1;
-            match syscalls::send(self.socket.as_fd(), &batch, &mut self.scratch, self.many) {
-                Ok(taken) => {
-                    for message in &rest[..taken] {
-                        sent.count(&packets[message.packets.clone()]);
-                        sent.messages += 1;
-                        if message.segment_bytes != 0 {
-                            self.refusals = 0;
-                        }
-                    }
-                    rest = &rest[taken..];
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if self.many && error.raw_os_error() == Some(libc::ENOSYS) => self.many = false,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // What is behind would find the queue as full, at one call each.
-                    let datagrams = rest.iter().map(|message| message.packets.len()).sum();
-                    sent.lose(&error, datagrams);
-                    break;
-                }
-                Err(error) => {
-                    if first.segment_bytes != 0 && is_refusal(&error) {
-                        self.send_apart(bytes, packets, first, &mut sent);
-                    } else {
-                        sent.lose(&error, first.packets.len());
-                    }
-                    rest = behind;
-                }
-            }
-        }
-        outgoing.clear();
-        sent
-    }
-
-    /// Sends the packets of a message that the kernel would not cut.
-    fn send_apart(&mut self, bytes: &[u8], packets: &[Packet], message: &Message, sent: &mut Sent) {
-        for place in message.packets.clone() {
-            let single = Message {
-                packets: place..place + 1,
-                segment_bytes: 0,
-                ..*message
-            };
-            let batch = Batch {
-                bytes,
-                packets,
-                messages: std::slice::from_ref(&single),
-            };
-            sent.calls += 1;
-            match syscalls::send(self.socket.as_fd(), &batch, &mut self.scratch, self.many) {
-                Ok(_) => {
-                    sent.count(&packets[single.packets]);
-                    sent.messages += 1;
-                }
-                Err(error) => sent.lose(&error, 1),
-            }
-        }
-        // One refusal may be about one path alone, whose packets are too large for it.
-        self.refusals += 1;
-        if self.refusals == MOST_REFUSALS {
-            self.segments = false;
-            tracing::warn!("the kernel does not cut messages into datagrams (UDP GSO); sending costs more");
-        }
+    /// Sends everything that waits in `outgoing`, and empties it; what finds the send queue full is dropped.
+    pub(crate) fn send(&mut self, now: Instant, outgoing: &mut Outgoing) -> Sent {
+        let (socket, scratch) = (self.socket.as_fd(), &mut self.scratch);
+        self.sending.send(now, outgoing, |batch, many| {
+            syscalls::send(socket, batch, scratch, many)
+        })
     }
 }
 
@@ -230,29 +143,6 @@ impl Source for BatchSocket {
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.socket.deregister(registry)
     }
-}
-
-impl Sent {
-    fn count(&mut self, packets: &[Packet]) {
-        self.datagrams += packets.len() as u64;
-        self.bytes += packets.iter().map(|packet| u64::from(packet.length)).sum::<u64>();
-    }
-
-    fn lose(&mut self, error: &io::Error, datagrams: usize) {
-        match error.kind() {
-            ErrorKind::WouldBlock => self.queue_full += datagrams as u64,
-            // The way there is gone (no route, refused): silence will tell.
-            _ => self.unreachable += datagrams as u64,
-        }
-    }
-}
-
-/// Whether the kernel would not cut a message, while its packets may go one by one.
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP | libc::EMSGSIZE | libc::ENOPROTOOPT)
-    )
 }
 
 #[cfg(test)]

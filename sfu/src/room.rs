@@ -263,6 +263,21 @@ impl Room {
         }
     }
 
+    /// Mirrors a publication's capture layer to a sink of its own, beside that of [`Self::attach`].
+    pub(crate) fn attach_captures(&mut self, publication: Publication, sink: Box<dyn TrackSink>) {
+        if let Some(publisher) = self.publisher(publication.participant) {
+            publisher.lines[place(publication.source)].attach_captures(sink);
+            self.changed = true;
+        }
+    }
+
+    /// Drops the sink of [`Self::attach_captures`].
+    pub(crate) fn detach_captures(&mut self, publication: Publication) {
+        if let Some(publisher) = self.publisher(publication.participant) {
+            publisher.lines[place(publication.source)].captures = None;
+        }
+    }
+
     /// Asks for a key frame: at most once a second together with all other wishes, or at once if `for_tick`.
     pub(crate) fn request_keyframe(
         &mut self,
@@ -283,9 +298,13 @@ impl Room {
         }
         let line = &mut publisher.lines[which];
         // Files ask for it: the layer they get.
-        let layer = line
-            .mirror
-            .as_ref()
+        let (files, captures) = (line.mirror.as_ref(), line.captures.as_ref());
+        let asking = if for_tick {
+            captures.or(files)
+        } else {
+            files.or(captures)
+        };
+        let layer = asking
             .map_or(0, |mirror| mirror.feed().map_or(mirror.target, |feed| feed.0))
             // A new connection may have fewer than the one that fed it.
             .min(line.layers.len() - 1);
@@ -368,7 +387,7 @@ impl Room {
                             source: line.source,
                         },
                         packets: line.packets,
-                        mirrored: line.mirror.is_some(),
+                        mirrored: line.mirror.is_some() || line.captures.is_some(),
                     })
                     .collect(),
                 slots: subscriber.slot_infos(|line| self.publication(line)),

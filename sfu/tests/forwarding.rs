@@ -498,9 +498,14 @@ fn start_on(
     candidates: &[IpAddr],
     workers: u16,
 ) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
-    let config = SfuConfig {
+    Sfu::start(config(bind, candidates, workers)).expect("loopback can be bound")
+}
+
+fn config(bind: IpAddr, candidates: &[IpAddr], workers: u16) -> SfuConfig {
+    SfuConfig {
         bind,
         port: 0,
+        tcp: true,
         workers,
         candidates: candidates.to_vec(),
         publisher_bitrate_bps: 2_000_000,
@@ -508,8 +513,11 @@ fn start_on(
             width: 640,
             height: 480,
         },
-    };
-    Sfu::start(config).expect("loopback can be bound")
+        capture_size: seodang_rtp::FrameSize {
+            width: 640,
+            height: 480,
+        },
+    }
 }
 
 async fn stop(sfu: Sfu) {

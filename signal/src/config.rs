@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use seodang_model::Token;
+use seodang_rtp::FrameSize;
 use serde::Deserialize;
 
 use crate::turn::TurnUrl;
@@ -97,6 +98,8 @@ settings! {
     /// First port of the media (UDP and TCP); each further worker takes the next one. 0 takes free ones. The default lies
     /// below the range from which Linux hands out ports, so that one firewall rule stays true.
     media_port: u16 = 8189;
+    /// Whether media is also taken over TCP, for browsers whose network lets no UDP out.
+    media_tcp: bool = true;
     /// Addresses told to browsers for media, IPv4 and IPv6; behind a router the outer ones. Default: those of every
     /// network interface.
     media_addresses: Vec<IpAddr> = Vec::new();
@@ -104,8 +107,7 @@ settings! {
     turn_urls: Vec<String> = Vec::new();
     /// Secret shared with the TURN servers (coturn: `static-auth-secret`), which signs short-lived credentials.
     turn_secret: Option<Token> = None;
-    /// Seconds for which a TURN credential is good, 60 to 86,400; it should outlast a lesson, for only a join or a return
-    /// brings a fresh one.
+    /// Seconds for which a TURN credential is good, 60 to 86,400; when half of them are over a fresh one comes.
     turn_lifetime_s: u64 = 21_600;
     /// Media threads, at most 64; each has a port of its own (UDP and TCP) and carries whole rooms. 0 takes one for each
     /// core, at most 16.
@@ -117,6 +119,11 @@ settings! {
     recording_width: u16 = 640;
     /// And up to this many pixels high.
     recording_height: u16 = 480;
+    /// The same for captures alone, which then come beside the recording at the cost of a second copy of the camera inside
+    /// the server. Default: what recordings take.
+    capture_width: Option<u16> = None;
+    /// And up to this many pixels high.
+    capture_height: Option<u16> = None;
     /// Most participants of a room at a time, 1 to 500.
     room_capacity: u32 = 40;
     /// Seconds for which the seat of somebody who vanished is kept.
@@ -175,8 +182,11 @@ impl Config {
     /// When a key is unknown, a value is malformed, or the whole contradicts itself.
     pub fn from_sources(sources: &Sources) -> Result<Self, ConfigError> {
         let mut config = Self::default();
+        let mut listen_is_wished = false;
         if let Some(text) = &sources.file {
             let layer: Layer = toml::from_str(text).map_err(|error| ConfigError::File(describe(&error)))?;
+            // A copy of the sample file says what is so anyway.
+            listen_is_wished |= layer.listen.is_some_and(|listen| listen != config.listen);
             layer.lay_over(&mut config);
         }
         let mut layer = Layer::default();
@@ -194,13 +204,22 @@ impl Config {
                 .set(&key, value)
                 .map_err(|error| error.of_variable(variable))?;
         }
+        listen_is_wished |= layer.listen.is_some();
         layer.lay_over(&mut config);
         let mut layer = Layer::default();
         for (key, value) in &sources.flags {
             layer.set(key, value).map_err(|error| error.of_flag(key))?;
         }
+        listen_is_wished |= layer.listen.is_some();
         layer.lay_over(&mut config);
         config.check()?;
+        if listen_is_wished && config.lan && config.listen.ip().is_loopback() {
+            return Err(ConfigError::value(
+                "listen",
+                "names this machine alone and lan the whole network: leave one of them out, or listen on 0.0.0.0 or an address \
+                 of the network",
+            ));
+        }
         Ok(config)
     }
 
@@ -244,6 +263,24 @@ impl Config {
         u16::try_from(cores).map_or(MOST_BY_DEFAULT, |cores| cores.min(MOST_BY_DEFAULT))
     }
 
+    /// Of each camera, recordings take the largest picture within this size.
+    #[must_use]
+    pub fn recording_size(&self) -> FrameSize {
+        FrameSize {
+            width: self.recording_width,
+            height: self.recording_height,
+        }
+    }
+
+    /// And captures within this.
+    #[must_use]
+    pub fn capture_size(&self) -> FrameSize {
+        FrameSize {
+            width: self.capture_width.unwrap_or(self.recording_width),
+            height: self.capture_height.unwrap_or(self.recording_height),
+        }
+    }
+
     /// Folder of the recordings.
     #[must_use]
     pub fn recordings_folder(&self) -> PathBuf {
@@ -265,8 +302,11 @@ impl Config {
         within("capture_period_s", u64::from(self.capture_period_s), 0, 3_600)?;
         within("capture_quality", u64::from(self.capture_quality), 1, 100)?;
         within("media_bitrate_bps", self.media_bitrate_bps, 100_000, 100_000_000)?;
-        within("recording_width", u64::from(self.recording_width), 16, 4_096)?;
-        within("recording_height", u64::from(self.recording_height), 16, 4_096)?;
+        let (recording, captures) = (self.recording_size(), self.capture_size());
+        within("recording_width", u64::from(recording.width), 16, 4_096)?;
+        within("recording_height", u64::from(recording.height), 16, 4_096)?;
+        within("capture_width", u64::from(captures.width), 16, 4_096)?;
+        within("capture_height", u64::from(captures.height), 16, 4_096)?;
         within("connections", u64::from(self.connections), 16, 1_000_000)?;
         within("header_timeout_ms", self.header_timeout_ms, 10, 600_000)?;
         within("write_stall_ms", self.write_stall_ms, 10, 600_000)?;

@@ -169,21 +169,27 @@ fn tcp_port(address: SocketAddr) -> Finding {
 fn media_ports(config: &Config) -> Vec<Finding> {
     if config.media_port == 0 {
         return vec![weak(
-            "media: the system chooses the UDP ports anew at each start",
+            format!(
+                "media: the system chooses the ports ({}) anew at each start",
+                ways::transports(config)
+            ),
             "set media_port, so that a firewall can be opened for it",
         )];
     }
     let bind = ways::bindable(config.media_bind);
+    let tcp = |address| config.media_tcp.then(|| TcpListener::bind(address)).transpose();
     (0..config.media_workers())
         .map(|worker| SocketAddr::new(bind, config.media_port + worker))
-        .map(|address| match (UdpSocket::bind(address), TcpListener::bind(address)) {
+        .map(|address| match (UdpSocket::bind(address), tcp(address)) {
             (Ok(_), Ok(_)) => good(format!(
-                "media: {address} (UDP and TCP) is free; open it in the firewall for browsers elsewhere"
+                "media: {address} ({}) is free; open it in the firewall for browsers elsewhere",
+                ways::transports(config)
             )),
             (Ok(_), Err(error)) => weak(
                 format!("media: {address} (UDP) is free, but not for TCP: {error}"),
                 format!(
-                    "browsers whose network lets no UDP out cannot join; see who uses it with: ss -ltnp 'sport = :{}', or set media_port",
+                    "browsers whose network lets no UDP out cannot join; see who uses it with: ss -ltnp 'sport = :{}', or set media_port, or \
+                     media_tcp = false",
                     address.port()
                 ),
             ),

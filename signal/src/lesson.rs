@@ -6,6 +6,7 @@
 mod media;
 mod names;
 mod presence;
+mod relays;
 mod seat;
 mod telling;
 
@@ -36,6 +37,8 @@ pub(crate) struct LessonLimits {
     pub(crate) empty_end: Duration,
     /// How long a lesson goes on without a host.
     pub(crate) hostless_end: Duration,
+    /// After how long credentials for relays are renewed, where there are relays.
+    pub(crate) relay_renewal: Option<Duration>,
 }
 
 /// What is to be done, in this order.
@@ -52,6 +55,11 @@ pub(crate) enum Output {
     Media(MediaCommand),
     /// Something for the files.
     Mirror(MirrorCommand),
+    /// Fresh credentials for relays, for a socket.
+    RenewRelays {
+        participant: ParticipantId,
+        socket: SocketId,
+    },
     /// A seat is free: note when.
     Left(ParticipantId),
     /// The lesson is over. Comes once; the driver calls nothing else afterwards.
@@ -256,6 +264,7 @@ impl Lesson {
                 reason: ClosingReason::Replaced,
             });
         }
+        seat.relays_due = self.limits.relay_renewal.map(|after| now + after);
         let was_away = seat.lost_at.take().is_some();
         let consents_before = std::mem::replace(&mut seat.record, record).consents;
         let (consents, rights) = (seat.record.consents, seat.record.rights);

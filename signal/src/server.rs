@@ -36,7 +36,6 @@ use crate::tls::{Identity, TlsError, interface_addresses};
 use accept::{Answer, Front, Limits};
 use seodang_model::protocol::ErrorCode;
 use seodang_recorder::RecorderError;
-use seodang_rtp::FrameSize;
 use seodang_sfu::{Sfu, SfuConfig, SfuError};
 
 /// From the wish to stop until the process may end; files are finished within it.
@@ -145,6 +144,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Server
         captures: config.captures_folder(),
         capture_period: Duration::from_secs(u64::from(config.capture_period_s)),
         jpeg_quality: config.capture_quality,
+        capture_layer: config.capture_size() != config.recording_size(),
         time_zone,
         discarded_keep: keep,
     };
@@ -346,13 +346,12 @@ fn media_config(config: &Config) -> SfuConfig {
     SfuConfig {
         bind: config.media_bind,
         port: config.media_port,
+        tcp: config.media_tcp,
         workers: config.media_workers(),
         candidates: config.media_addresses.clone(),
         publisher_bitrate_bps: config.media_bitrate_bps,
-        recording_size: FrameSize {
-            width: config.recording_width,
-            height: config.recording_height,
-        },
+        recording_size: config.recording_size(),
+        capture_size: config.capture_size(),
     }
 }
 

@@ -33,6 +33,12 @@ impl Turn {
         })
     }
 
+    /// After how long a credential is renewed: whoever has one can use it for as long again.
+    #[must_use]
+    pub fn renewal(&self) -> Duration {
+        self.lifetime / 2
+    }
+
     /// What a participant's browser is told, good from `now` for the configured time.
     #[must_use]
     pub fn ice_server(&self, now: OffsetDateTime, participant: ParticipantId) -> IceServer {

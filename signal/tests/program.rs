@@ -152,6 +152,41 @@ fn a_second_server_on_the_same_data_is_refused() {
 }
 
 #[test]
+fn a_demo_keeps_its_own_data_and_leaves_the_schools_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = |more: &[&str]| {
+        let flags = [
+            "demo",
+            "--listen",
+            "127.0.0.1:0",
+            "--media-port",
+            "0",
+            "--participants",
+            "1",
+            "--for",
+            "1s",
+        ];
+        let output = seodang(&[&flags, more].concat())
+            .current_dir(folder.path())
+            .env("SEODANG_DATA", "school")
+            .output()
+            .expect("the program runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    let there = |name: &str| folder.path().join(name).join("seodang.db").exists();
+    demo(&[]);
+    assert!(
+        there("data-demo") && !folder.path().join("school").exists() && !folder.path().join("data").exists()
+    );
+    demo(&["--data", "elsewhere"]);
+    assert!(there("elsewhere"));
+}
+
+#[test]
 fn wrong_commands_flags_and_settings_end_with_a_sentence_and_no_success() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
@@ -168,6 +203,11 @@ fn wrong_commands_flags_and_settings_end_with_a_sentence_and_no_success() {
             &["serve", "--workers", "65", "--data", data],
             1,
             "workers lies outside 0 to 64",
+        ),
+        (
+            &["serve", "--lan", "--listen", "127.0.0.1:0", "--data", data],
+            1,
+            "listen names this machine alone",
         ),
         (&["serve", "--config", "/nowhere.toml"], 1, "cannot be read"),
         (

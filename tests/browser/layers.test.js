@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readdir } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 
@@ -96,6 +96,39 @@ test("who is recorded sends the large encoding beside the small one, and the fil
   // Eight pictures a second; a change of the encoding may cost some.
   assert.ok(Math.max(...pauses) < 0.7, `a pause of ${Math.max(...pauses)} s`);
   console.log(`recorded ${frames.length} pictures, ${sizes.join(" then ")} wide, the longest pause ${Math.max(...pauses)} s`);
+});
+
+test("captures of a layer of their own are small while the recording is large", LIMIT, async () => {
+  const own = await Server.start({ "capture-width": "320", "capture-height": "240", "capture-period-s": "2" });
+  try {
+    const room = await own.createRoom("meeting");
+    const teacher = await Person.arrive(browser, own, room, "teacher");
+    people.push(teacher);
+    await teacher.setDevices(true);
+    await teacher.part("consent-recording").check();
+    await teacher.part("consent-captures").check();
+    await teacher.enter();
+    people.push(await Person.join(browser, own, { number: room.number }, "student"));
+    await sends(teacher, ["f", "h"]);
+    const rows = join(own.folder, "data", "captures", room.number, "captures.jsonl");
+    const pictures = await until("three pictures", async () => {
+      const lines = (await readFile(rows, "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
+      const taken = lines.map((line) => JSON.parse(line)).filter((row) => row.status === "ok");
+      return taken.length >= 3 && taken;
+    });
+    const sizes = pictures.map((/** @type {any} */ row) => [row.width, row.height].join("x"));
+    assert.deepEqual([...new Set(sizes)], ["320x240"]);
+
+    await teacher.part("leave").click();
+    await teacher.part("end-lesson").click();
+    await teacher.part("end-keep").click();
+    const ready = teacher.page.locator('[data-testid="recording"][data-state="finished"]');
+    await until("a finished file", async () => (await ready.count()) === 1);
+    const frames = await recordedFrames(join(own.folder, "data", "recordings", room.number));
+    assert.equal(frames.at(-1)?.width, 640, "the recording layer");
+  } finally {
+    await own.stop();
+  }
 });
 
 /**

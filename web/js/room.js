@@ -75,6 +75,10 @@ export class Room extends Emitter {
       plan: (mids, previous) => (this.hidden ? [] : planView(this.layout(), this.me.participant, mids, this.sizes, previous)),
       iceServers: () => this.info?.ice_servers ?? [],
       allowed: () => this.phase === "in",
+      unusable: (source) => {
+        this.emit("vanished", source);
+        void this.local.stop(source);
+      },
       changed: () => this.emit("media"),
       numbered: () => this.#keepSeat(),
     });
@@ -254,6 +258,10 @@ export class Room extends Emitter {
       case "recording_state":
         this.recording = { you: message.you, room: message.room };
         return this.emit("consents");
+      case "ice_servers":
+        // The next restart or connection takes them.
+        if (this.info) this.info.ice_servers = message.ice_servers;
+        return undefined;
       case "reoffer":
         return this.media.handleReoffer();
       case "error":

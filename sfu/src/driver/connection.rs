@@ -21,8 +21,10 @@ const CONSENT: Duration = Duration::from_secs(30);
 /// An offer whose browser never shows up, or agrees on no keys, is forgotten after this.
 const FIRST_KEYS: Duration = Duration::from_secs(30);
 
-/// Addresses of one connection: the interfaces of a laptop, and some that changed on the way.
-const MOST_ADDRESSES: usize = 8;
+/// Addresses of one connection. A browser checks from each of its interfaces (four with a VPN and containers) to each
+/// address of ours of the family (two, or more), by UDP and by TCP, and a translator on the way may give each of these pairs
+/// a port of its own: sixteen. As many again while ICE restarts.
+const MOST_ADDRESSES: usize = 32;
 
 /// A connection from its offer to its end.
 pub(super) struct Connection {
@@ -38,8 +40,9 @@ pub(super) struct Connection {
     pub(super) opener: Option<Opener>,
     /// Where packets go: the first address that an authentic check came from, later the nominated one.
     pub(super) address: Option<SocketAddr>,
-    /// Every address that an authentic check came from, the oldest first: a browser with several interfaces checks from
-    /// all of them, and may send from another one than it nominated last.
+    /// Every address that an authentic check came from, the one that was silent longest first: a browser with several
+    /// interfaces checks from all of them, and may send from another one than it nominated last. From where it sends it
+    /// goes on checking (RFC 7675 section 5.1).
     pub(super) addresses: Vec<SocketAddr>,
     /// Where packets to it wait until they are sent.
     pub(super) lane: Lane,
@@ -78,17 +81,17 @@ impl Connection {
         if nominated || self.address.is_none() {
             self.address = Some(from);
         }
-        if self.addresses.contains(&from) {
+        if let Some(place) = self.addresses.iter().position(|known| *known == from) {
+            self.addresses[place..].rotate_left(1);
             return None;
         }
         let forgotten = (self.addresses.len() >= MOST_ADDRESSES)
             .then(|| {
-                self.addresses
-                    .iter()
-                    .position(|known| Some(*known) != self.address)
+                let mut known = self.addresses.iter();
+                known.position(|known| Some(*known) != self.address)
             })
             .flatten()
-            .map(|oldest| self.addresses.remove(oldest));
+            .map(|place| self.addresses.remove(place));
         self.addresses.push(from);
         forgotten
     }
@@ -128,16 +131,36 @@ mod tests {
             (connection.learn(at(2), true), connection.address),
             (None, Some(at(2)))
         );
-        for port in 3..=8 {
+        for port in 3..=32 {
             assert_eq!(connection.learn(at(port), false), None);
         }
-        assert_eq!(connection.learn(at(9), false), Some(at(1)));
+        assert_eq!(connection.learn(at(33), false), Some(at(1)));
         assert_eq!(
-            connection.learn(at(10), false),
+            connection.learn(at(34), false),
             Some(at(3)),
             "the one in use stays"
         );
         assert_eq!(connection.addresses.len(), MOST_ADDRESSES);
+    }
+
+    #[test]
+    fn the_address_that_was_silent_longest_is_forgotten_first() {
+        let mut connection = connection(Instant::now());
+        let at = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        connection.learn(at(100), true);
+        for port in 1..=31 {
+            connection.learn(at(port), false);
+        }
+        for port in [1, 2, 4] {
+            assert_eq!(connection.learn(at(port), false), None, "it checks again");
+        }
+        let forgotten: Vec<_> = (40..44).map(|port| connection.learn(at(port), false)).collect();
+        assert_eq!(forgotten, [3, 5, 6, 7].map(|port| Some(at(port))));
+        assert!(
+            [1, 2, 4, 100]
+                .iter()
+                .all(|port| connection.addresses.contains(&at(*port)))
+        );
     }
 
     #[test]

@@ -57,15 +57,16 @@ impl Outbox {
 
     /// Sends everything that waits.
     pub(super) fn flush(&mut self) {
-        self.flush_datagrams();
+        let now = Instant::now();
+        self.flush_datagrams(now);
         if let Some(streams) = &mut self.streams {
-            streams.flush(Instant::now());
+            streams.flush(now);
         }
     }
 
-    fn flush_datagrams(&mut self) {
+    fn flush_datagrams(&mut self, now: Instant) {
         if !self.outgoing.is_empty() {
-            let sent = self.socket.send(&mut self.outgoing);
+            let sent = self.socket.send(now, &mut self.outgoing);
             self.counters.count_sent(&sent);
         }
     }
@@ -125,7 +126,7 @@ impl Outbox {
 
     fn make_room(&mut self) {
         if self.outgoing.is_full() {
-            self.flush_datagrams();
+            self.flush_datagrams(Instant::now());
         }
     }
 

@@ -63,6 +63,8 @@ pub(crate) enum Command {
     },
     Attach(Publication, Box<dyn TrackSink>),
     Detach(Publication),
+    AttachCaptures(Publication, Box<dyn TrackSink>),
+    DetachCaptures(Publication),
     RequestKeyframe {
         publication: Publication,
         for_tick: bool,

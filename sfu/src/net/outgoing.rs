@@ -124,12 +124,13 @@ impl Outgoing {
         });
     }
 
-    /// Makes messages of everything that waits; without `segments` of one packet each.
-    pub(super) fn arrange(&mut self, socket_is_ipv6: bool, segments: bool) {
+    /// Makes messages of everything that waits; of one packet each where the kernel does not cut those to an address.
+    pub(super) fn arrange(&mut self, socket_is_ipv6: bool, cuts: impl Fn(SocketAddr) -> bool) {
         self.arranged.clear();
         self.messages.clear();
         for lane in &self.lanes[..self.used] {
             let to = Name::new(lane.to, socket_is_ipv6);
+            let segments = cuts(lane.to);
             let mut rest = &lane.packets[..];
             while let Some(first) = rest.first() {
                 let count = if segments { run(rest) } else { 1 };
@@ -195,7 +196,7 @@ mod tests {
             push(&mut outgoing, length, &mut ann, 1);
             push(&mut outgoing, length, &mut ben, 2);
         }
-        outgoing.arrange(false, true);
+        outgoing.arrange(false, |_| true);
         let lengths = [
             vec![1_000, 1_000, 300],
             vec![300],
@@ -206,7 +207,7 @@ mod tests {
         ];
         assert_eq!(arranged(&outgoing, 1), lengths);
         assert_eq!(arranged(&outgoing, 2), lengths);
-        outgoing.arrange(false, false);
+        outgoing.arrange(false, |_| false);
         assert!(outgoing.messages.iter().all(|message| message.packets.len() == 1));
     }
 
@@ -220,7 +221,7 @@ mod tests {
         push(&mut outgoing, 200, &mut ben, 2);
         push(&mut outgoing, 100, &mut ann, 1);
         push(&mut outgoing, 100, &mut ann, 3);
-        outgoing.arrange(false, true);
+        outgoing.arrange(false, |_| true);
         assert_eq!(arranged(&outgoing, 1), [[100]]);
         assert_eq!(arranged(&outgoing, 2), [[200]]);
         assert_eq!(arranged(&outgoing, 3), [[100]], "the receiver moved");
@@ -245,7 +246,7 @@ mod tests {
             for (length, to) in &lengths {
                 push(&mut outgoing, usize::from(*length), &mut lanes[usize::from(*to)], *to);
             }
-            outgoing.arrange(true, true);
+            outgoing.arrange(true, |_| true);
             for to in 0..3 {
                 let sent: Vec<u16> = arranged(&outgoing, to).concat();
                 let wanted: Vec<u16> =

@@ -160,24 +160,28 @@ impl Room {
         }
     }
 
-    /// Files get the recording layer, and until it flows the best one below it.
+    /// Files get the recording layer, captures theirs, and until it flows the best one below it.
     fn aim_mirrors(&mut self, now: Instant) {
-        let limit = self.config.recording_size;
+        let sizes = [self.config.recording_size, self.config.capture_size];
         for line in self
             .publishers
             .iter_mut()
             .flatten()
             .flat_map(|publisher| &mut publisher.lines)
         {
-            if line.mirror.is_none() || line.layers.len() == 1 {
+            let attached = [line.mirror.is_some(), line.captures.is_some()];
+            if line.layers.len() == 1 || attached == [false; 2] {
                 continue;
             }
-            let wish = within(&line.sizes(), limit);
-            let layer = line.flowing_instead(now, wish);
-            line.needed.insert(wish);
-            line.needed.insert(layer);
-            if let Some(mirror) = &mut line.mirror {
-                mirror.target = layer;
+            let seen = line.sizes();
+            let wishes = sizes.map(|limit| within(&seen, limit));
+            let targets = wishes.map(|wish| line.flowing_instead(now, wish));
+            let mirrors = [&mut line.mirror, &mut line.captures];
+            for ((mirror, wish), target) in mirrors.into_iter().zip(wishes).zip(targets) {
+                let Some(mirror) = mirror else { continue };
+                mirror.target = target;
+                line.needed.insert(wish);
+                line.needed.insert(target);
                 if let Some((feed, _)) = mirror.feed() {
                     line.needed.insert(feed);
                 }
@@ -229,17 +233,18 @@ impl Room {
             .flatten()
             .flat_map(|publisher| &mut publisher.lines)
         {
-            let awaited = line
-                .mirror
-                .as_ref()
-                .filter(|_| line.layers.len() > 1)
-                .map(|mirror| (mirror.target, mirror.feed()));
+            let layered = line.layers.len() > 1;
+            let awaited = [&line.mirror, &line.captures].map(|mirror| {
+                let mirror = mirror.as_ref().filter(|_| layered);
+                mirror.map(|mirror| (mirror.target, mirror.feed()))
+            });
             for (place, layer) in line.layers.iter_mut().enumerate() {
                 layer.routes.clear();
                 let epoch = layer.stream.as_ref().map(|stream| stream.epoch);
-                layer.wishes.waiting = awaited.is_some_and(|(target, feed)| {
-                    target == place && feed != epoch.map(|epoch| (place, epoch))
-                });
+                layer.wishes.waiting = awaited
+                    .iter()
+                    .flatten()
+                    .any(|(target, feed)| *target == place && *feed != epoch.map(|epoch| (place, epoch)));
             }
         }
         for (seat, subscriber) in self.subscribers.iter().enumerate() {

@@ -54,6 +54,8 @@ pub(super) struct Line {
     pub(super) media: Option<NegotiatedSource>,
     pub(super) published: bool,
     pub(super) mirror: Option<Mirror>,
+    /// Of captures that do not take what recordings take.
+    pub(super) captures: Option<Mirror>,
     /// At least one; from the smallest picture to the largest.
     pub(super) layers: Vec<Layer>,
     /// Which of them the sender is told to send.
@@ -123,6 +125,7 @@ impl Line {
             media: None,
             published: false,
             mirror: None,
+            captures: None,
             layers: vec![Layer::default()],
             needs: Needs::new(1),
             needed: LayerSet::default(),
@@ -155,9 +158,18 @@ impl Line {
     }
 
     pub(super) fn attach(&mut self, sink: Box<dyn TrackSink>) {
+        self.mirror = Some(self.mirror_to(sink));
+    }
+
+    pub(super) fn attach_captures(&mut self, sink: Box<dyn TrackSink>) {
+        self.captures = Some(self.mirror_to(sink));
+    }
+
+    /// A mirror of what comes from here on.
+    fn mirror_to(&self, sink: Box<dyn TrackSink>) -> Mirror {
         let streams = self.layers.iter().filter_map(|layer| layer.stream.as_ref());
         let after = streams.filter_map(|stream| Some((stream.epoch, stream.sequence.highest()?)));
-        self.mirror = Some(Mirror::new(sink, self.source.kind(), after.collect()));
+        Mirror::new(sink, self.source.kind(), after.collect())
     }
 
     /// Where key frames are asked of: the SSRC that sends, else the one that was announced.
@@ -301,15 +313,17 @@ impl Line {
         })
     }
 
-    /// Hands an accepted packet to the mirror.
+    /// Hands an accepted packet to the mirrors.
     pub(super) fn mirror(&mut self, now: Instant, id: LineId, received: &Received, packet: &RtpView<'_>) {
-        let Some(mirror) = &mut self.mirror else { return };
-        if self.layers.len() == 1 {
-            return mirror.write(now, received, packet);
+        for mirror in self.mirror.iter_mut().chain(&mut self.captures) {
+            if self.layers.len() == 1 {
+                mirror.write(now, received, packet);
+                continue;
+            }
+            let stream = self.layers[received.layer].stream.as_ref();
+            let report = stream.and_then(|stream| stream.report);
+            mirror.write_layer(now, id, received, packet, report);
         }
-        let stream = self.layers[received.layer].stream.as_ref();
-        let report = stream.and_then(|stream| stream.report);
-        mirror.write_layer(now, id, received, packet, report);
     }
 
     /// Takes a sender report of one of the line's SSRCs; returns its layer and count.
@@ -324,7 +338,7 @@ impl Line {
         stream.report = Some((ntp, rtp));
         stream.reception.sender_report(now, ntp);
         let from = (layer, stream.epoch);
-        if let Some(mirror) = &mut self.mirror {
+        for mirror in self.mirror.iter_mut().chain(&mut self.captures) {
             if self.layers.len() == 1 {
                 mirror.report(now, ntp, rtp);
             } else {

@@ -13,6 +13,8 @@ pub(crate) struct RoomConfig {
     pub(crate) publisher_bitrate_bps: u64,
     /// Mirrors get the highest layer within this size.
     pub(crate) recording_size: FrameSize,
+    /// And those for captures alone the highest one within this.
+    pub(crate) capture_size: FrameSize,
 }
 
 /// The media lines of one connection, as offer and answer agreed on them.

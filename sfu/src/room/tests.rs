@@ -1,6 +1,7 @@
 //! The room with hand-set time and collected output.
 
 mod abuse;
+mod captures;
 mod feedback;
 mod layers;
 mod loss;
@@ -217,6 +218,10 @@ impl Class {
             recording_size: FrameSize {
                 width: 640,
                 height: 480,
+            },
+            capture_size: FrameSize {
+                width: 320,
+                height: 240,
             },
         });
         Self {

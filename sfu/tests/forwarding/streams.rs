@@ -29,6 +29,29 @@ async fn who_has_tcp_alone_is_in_the_class_with_everybody() {
 }
 
 #[tokio::test]
+async fn without_tcp_no_port_is_open_and_none_is_offered() {
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let config = SfuConfig {
+        tcp: false,
+        ..config(localhost, &[localhost], 1)
+    };
+    let (sfu, handle, _events) = Sfu::start(config).expect("loopback can be bound");
+    let refused = TcpStream::connect(sfu.local_addresses()[0]).expect_err("nobody listens");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let (participant, rights) = (ParticipantId::from_bits(1), Rights::default());
+    let join = Join {
+        lesson: LESSON,
+        participant,
+        rights,
+    };
+    handle.join(join).await.expect("a seat");
+    let offer = Peer::watching().offer();
+    let answer = handle.offer(participant, offer).await.expect("an answer");
+    assert!(answer.contains(" udp ") && !answer.contains(" tcp "), "{answer}");
+    stop(sfu).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_proves_nothing_is_shown_out_at_its_first_datagram() {
     let (sfu, handle, _events) = start();
     let mut sender = enter(&handle, 1, Peer::sending()).await;

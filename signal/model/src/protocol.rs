@@ -279,6 +279,11 @@ pub enum ServerMessage {
         /// Why, for people who read logs.
         reason: String,
     },
+    /// Fresh credentials in place of those of `room_info`; the connection goes on.
+    IceServers {
+        /// Relays for browsers behind a firewall.
+        ice_servers: Vec<IceServer>,
+    },
     /// The lesson, the seat or the server ends; the socket closes after this.
     Closing {
         /// Why.

@@ -55,6 +55,7 @@ fn every_message_has_a_golden_one() {
         "chat_history",
         "recording_state",
         "reoffer",
+        "ice_servers",
         "closing",
         "error",
         "pong",

@@ -24,6 +24,9 @@ const NAMES: [&str; 6] = ["선생님", "민수", "서연", "Ana", "지훈", "Min
 /// A demo without `--for` that nobody ends does so after this; a week is longer than anybody looks.
 const LONGEST_DEMO: Duration = Duration::from_secs(7 * 24 * 3_600);
 
+/// Where a demo keeps its files unless told otherwise.
+const DATA: &str = "data-demo";
+
 /// Flags beside those of `serve`.
 pub(crate) fn with_flags(command: Command) -> Command {
     let number = |name, help| {
@@ -34,6 +37,12 @@ pub(crate) fn with_flags(command: Command) -> Command {
             .help(help)
     };
     command
+        .mut_arg("data", |data| {
+            data.help(format!(
+                "Folder of the demo's database, recordings and captures. Taken from this flag alone, so that a demo never touches \
+                 those of a school [default: {DATA}]"
+            ))
+        })
         .arg(number("participants", "Scripted participants, 1 to 30; the first is the host").default_value("3"))
         .arg(number("no-consent", "How many of them decline recording and captures").default_value("0"))
         .arg(
@@ -47,7 +56,9 @@ pub(crate) fn with_flags(command: Command) -> Command {
 
 /// Serves, fills a class, and with `--for` ends it.
 pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let config = super::config(matches)?;
+    let mut config = super::config(matches)?;
+    let data = matches.get_one::<String>("data");
+    config.data = data.map_or(DATA, String::as_str).into();
     ensure!(
         !config.is_tls(),
         "demo plays on plain HTTP on this machine; for a class in the network use serve --lan"

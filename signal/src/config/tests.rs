@@ -139,6 +139,49 @@ fn lan_listens_on_all_addresses_over_tls() {
 }
 
 #[test]
+fn lan_and_a_wish_to_listen_on_this_machine_alone_are_refused_together() {
+    let refused = |file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]| {
+        let sources = Sources {
+            file: Some(file.to_owned()),
+            environment: pairs(environment),
+            flags: pairs(flags),
+        };
+        match Config::from_sources(&sources) {
+            Ok(_) => false,
+            Err(ConfigError::Value { key, .. }) => key == "listen",
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let lan = [("lan", "true")];
+    assert!(refused("", &[], &[lan[0], ("listen", "127.0.0.1:8080")]));
+    assert!(refused("", &[("SEODANG_LISTEN", "[::1]:8080")], &lan));
+    assert!(refused("lan = true\nlisten = \"127.0.0.1:9000\"", &[], &[]));
+    assert!(!refused("", &[], &[lan[0], ("listen", "0.0.0.0:9000")]));
+    assert!(!refused(
+        "lan = true\nlisten = \"127.0.0.1:9000\"",
+        &[],
+        &[("lan", "false")]
+    ));
+    assert!(
+        !refused(SAMPLE, &[], &lan),
+        "who begins with the sample file has wished for nothing"
+    );
+}
+
+#[test]
+fn captures_take_what_recordings_take_unless_they_have_a_size_of_their_own() {
+    let sizes = |file: &str| {
+        let config = of_file(file).expect("a configuration");
+        [config.recording_size(), config.capture_size()].map(|size| (size.width, size.height))
+    };
+    assert_eq!(sizes(""), [(640, 480); 2]);
+    assert_eq!(sizes("recording_width = 320"), [(320, 480); 2]);
+    let own = "capture_width = 1280\ncapture_height = 720";
+    assert_eq!(sizes(own), [(640, 480), (1280, 720)]);
+    assert!(of_file("capture_width = 15").is_err());
+}
+
+#[test]
 fn secrets_are_redacted() {
     let config = of_file("metrics_token = \"hush\"").expect("a configuration");
     assert!(!format!("{config:?}").contains("hush"));

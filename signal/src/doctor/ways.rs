@@ -29,6 +29,11 @@ pub(super) fn media_addresses(config: &Config) -> Finding {
     ))
 }
 
+/// What firewalls have to let through to a media port.
+pub(super) fn transports(config: &Config) -> &'static str {
+    if config.media_tcp { "UDP and TCP" } else { "UDP" }
+}
+
 /// The address to bind as the media does: without IPv6, every address is every IPv4 address.
 pub(super) fn bindable(bind: IpAddr) -> IpAddr {
     let both = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
@@ -51,21 +56,22 @@ pub(super) fn ways_in(config: &Config) -> Vec<Finding> {
     let addresses = offered(config);
     let mut findings: Vec<Finding> = addresses
         .iter()
-        .map(|ip| way_from_here(&socket, SocketAddr::new(*ip, port)))
+        .map(|ip| way_from_here(config, &socket, SocketAddr::new(*ip, port)))
         .collect();
     findings.extend(way_through_turn(config, &socket, &addresses));
     findings
 }
 
-fn way_from_here(socket: &UdpSocket, target: SocketAddr) -> Finding {
+fn way_from_here(config: &Config, socket: &UdpSocket, target: SocketAddr) -> Finding {
     match probe::reaches(socket, target) {
         Ok(()) => good(format!("media: {target} (UDP) leads to this machine")),
         Err(error) => weak(
             format!("media: {target} (UDP) does not lead here from this machine: {error}"),
             format!(
-                "let UDP port {} through the firewall and forward it on the router; a router that does not lead back to its own \
+                "let port {} ({}) through the firewall and forward it on the router; a router that does not lead back to its own \
                  inside cannot be examined from here: then try from outside, or with turn_urls",
-                target.port()
+                target.port(),
+                transports(config)
             ),
         ),
     }
@@ -92,7 +98,8 @@ fn way_through_turn(config: &Config, socket: &UdpSocket, addresses: &[IpAddr]) -
         weak(
             format!("media: UDP port {port} cannot be reached from the TURN server"),
             format!(
-                "let UDP port {port} through the firewall, and set media_addresses to an address that is reached from outside"
+                "let port {port} ({}) through the firewall, and set media_addresses to an address that is reached from outside",
+                transports(config)
             ),
         )
     } else {
@@ -106,9 +113,10 @@ fn way_through_turn(config: &Config, socket: &UdpSocket, addresses: &[IpAddr]) -
 /// Whether each TURN server answers, and takes a credential as browsers get it.
 pub(super) fn turn_servers(config: &Config) -> Vec<Finding> {
     let Some(server) = credential(config) else {
-        return vec![good(
-            "TURN: none; browsers whose network lets out neither UDP nor TCP to the media port cannot join (turn_urls)",
-        )];
+        return vec![good(format!(
+            "TURN: none; browsers whose network does not let out {} to the media port cannot join (turn_urls)",
+            transports(config).replace("and", "or")
+        ))];
     };
     server.urls.iter().map(|url| turn_server(url, &server)).collect()
 }
@@ -202,6 +210,12 @@ mod tests {
         let verdicts: Vec<Verdict> = findings.iter().map(|finding| finding.verdict).collect();
         assert_eq!(verdicts, [Verdict::Good, Verdict::Weak], "{findings:?}");
         assert!(findings[1].mend.contains("forward it on the router"));
+        assert!(findings[1].mend.contains("(UDP and TCP)"), "{}", findings[1]);
+        let udp_alone = Config {
+            media_tcp: false,
+            ..config(&["127.0.0.9"])
+        };
+        assert!(ways_in(&udp_alone)[0].mend.contains("(UDP)"));
     }
 
     #[test]

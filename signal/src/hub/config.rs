@@ -66,11 +66,12 @@ impl HubConfig {
         }
     }
 
-    pub(super) const fn lesson_limits(&self) -> LessonLimits {
+    pub(super) fn lesson_limits(&self) -> LessonLimits {
         LessonLimits {
             seat_grace: self.seat_grace,
             empty_end: self.empty_end,
             hostless_end: self.hostless_end,
+            relay_renewal: self.turn.as_ref().map(Turn::renewal),
         }
     }
 }

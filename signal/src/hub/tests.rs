@@ -9,6 +9,7 @@ use seodang_sfu::{Sfu, SfuConfig};
 use super::*;
 use crate::mirror::{MirrorCommand, MirrorEnds};
 use crate::session::outbox::{self, Queue};
+use crate::turn::Turn;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -259,6 +260,44 @@ async fn a_reader_that_stays_slow_is_closed_and_may_resume() {
     house.stop().await;
 }
 
+#[tokio::test]
+async fn a_seat_gets_another_credential_before_its_own_ends() {
+    let settings = crate::config::Config {
+        turn_urls: vec!["turn:turn.example.org".to_owned()],
+        turn_secret: Some(Token::presented("north")),
+        turn_lifetime_s: 2,
+        ..crate::config::Config::default()
+    };
+    let house = House::start_with(HubConfig {
+        turn: Turn::of(&settings),
+        ..HubConfig::default()
+    })
+    .await;
+    let mut seat = house.join(Consents::default()).await;
+    let mut ends = Vec::new();
+    let credentials = tokio::time::timeout(DEADLINE, async {
+        while ends.len() < 3 {
+            let servers = match seat.queue.next().await.expect("open") {
+                ServerMessage::RoomInfo(info) => info.ice_servers,
+                ServerMessage::IceServers { ice_servers } => ice_servers,
+                _ => continue,
+            };
+            let (end, whose) = servers[0].username.split_once(':').expect("two parts");
+            ends.push((end.parse::<i64>().expect("a time"), whose.to_owned()));
+        }
+    });
+    credentials.await.expect("in time");
+    assert!(
+        ends.is_sorted_by(|before, after| before.0 < after.0 && before.1 == after.1),
+        "{ends:?}"
+    );
+    assert!(
+        ends[2].0 - ends[0].0 <= 4,
+        "no later than the one before ends: {ends:?}"
+    );
+    house.stop().await;
+}
+
 struct House {
     folder: tempfile::TempDir,
     hub: Hub,
@@ -282,6 +321,10 @@ struct Seat {
 
 impl House {
     async fn start() -> Self {
+        Self::start_with(HubConfig::default()).await
+    }
+
+    async fn start_with(hub: HubConfig) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().join("seodang.db"))
             .await
@@ -289,10 +332,15 @@ impl House {
         let config = SfuConfig {
             bind: HERE,
             port: 0,
+            tcp: false,
             workers: 1,
             candidates: vec![HERE],
             publisher_bitrate_bps: 1_000_000,
             recording_size: seodang_rtp::FrameSize {
+                width: 640,
+                height: 480,
+            },
+            capture_size: seodang_rtp::FrameSize {
                 width: 640,
                 height: 480,
             },
@@ -311,7 +359,7 @@ impl House {
             mirror,
             mirror_reports: reports,
         };
-        let hub = Hub::start(parts, HubConfig::default()).await.expect("a hub");
+        let hub = Hub::start(parts, hub).await.expect("a hub");
         let new = NewRoom {
             title: RoomTitle::parse("수학").expect("a title"),
             number: None,

@@ -48,10 +48,10 @@ impl Lesson {
             .map(|at| at + self.limits.seat_grace);
         let empty = self.empty_since.map(|at| at + self.limits.empty_end);
         let hostless = self.hostless_since.map(|at| at + self.limits.hostless_end);
-        graces.chain(empty).chain(hostless).min()
+        graces.chain(empty).chain(hostless).chain(self.relays_due()).min()
     }
 
-    /// Frees the seats whose grace time is over, and ends a lesson that nobody holds.
+    /// Frees the seats whose grace time is over, renews credentials, and ends a lesson that nobody holds.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Output> {
         let mut out = Vec::new();
         let grace = self.limits.seat_grace;
@@ -64,6 +64,7 @@ impl Lesson {
         for participant in gone {
             self.free(now, participant, ExitReason::Lost, &mut out);
         }
+        self.renew_relays(now, &mut out);
         if self
             .empty_since
             .is_some_and(|at| at + self.limits.empty_end <= now)

@@ -23,6 +23,8 @@ pub(crate) struct Seat {
     pub(super) socket: Option<SocketId>,
     /// When the last socket was lost.
     pub(super) lost_at: Option<Instant>,
+    /// When its holder is due for other credentials for relays.
+    pub(super) relays_due: Option<Instant>,
     /// What is being sent.
     pub(super) publications: BTreeSet<Source>,
     /// States of path and media.
@@ -50,6 +52,7 @@ impl Seat {
             arrival,
             socket: None,
             lost_at: None,
+            relays_due: None,
             publications: BTreeSet::new(),
             media: (IceState::New, MediaState::New),
             is_offering: false,

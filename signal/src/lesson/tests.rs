@@ -9,6 +9,7 @@ use super::*;
 const GRACE: Duration = Duration::from_secs(30);
 const EMPTY: Duration = Duration::from_secs(300);
 const HOSTLESS: Duration = Duration::from_secs(600);
+const RENEWAL: Duration = Duration::from_secs(10_800);
 
 #[test]
 fn a_lesson_ends_after_five_minutes_with_nobody_in_it() {
@@ -321,6 +322,44 @@ fn answer() -> ServerMessage {
     }
 }
 
+#[test]
+fn credentials_are_renewed_for_whoever_is_there() {
+    let mut class = Class::with_relays(Some(RENEWAL));
+    let (ann, ann_socket) = class.join(Role::Host, 0);
+    let (ben, ben_socket) = class.join(Role::Student, 5);
+    let renewed = |out: Vec<Output>| -> Vec<_> {
+        out.into_iter()
+            .filter_map(|output| match output {
+                Output::RenewRelays { participant, socket } => Some((participant, socket)),
+                _ => None,
+            })
+            .collect()
+    };
+    let half = RENEWAL.as_secs();
+    assert_eq!(class.lesson.poll_timeout(), Some(class.at(half)));
+    let now = class.at(half);
+    assert_eq!(renewed(class.lesson.handle_timeout(now)), [(ann, ann_socket)]);
+    assert_eq!(class.lesson.poll_timeout(), Some(class.at(half + 5)));
+    let now = class.at(half + 1);
+    class.lesson.handle_disconnect(now, ben, ben_socket);
+    let now = class.at(half + 5);
+    assert_eq!(
+        renewed(class.lesson.handle_timeout(now)),
+        [],
+        "nobody is there to take it"
+    );
+    let record = class.lesson.seat(ben).expect("kept for a while").record.clone();
+    class.retake(record, SocketId(70), half + 6);
+    assert_eq!(
+        class.lesson.poll_timeout(),
+        Some(class.at(2 * half)),
+        "a return brings one"
+    );
+    let now = class.at(2 * half + 6);
+    let both = [(ann, ann_socket), (ben, SocketId(70))];
+    assert_eq!(renewed(class.lesson.handle_timeout(now)), both);
+}
+
 struct Class {
     lesson: Lesson,
     start: Instant,
@@ -329,6 +368,10 @@ struct Class {
 
 impl Class {
     fn new() -> Self {
+        Self::with_relays(None)
+    }
+
+    fn with_relays(relay_renewal: Option<Duration>) -> Self {
         let start = Instant::now();
         let room = RoomRecord {
             id: RoomId::from_bits(1),
@@ -351,6 +394,7 @@ impl Class {
             seat_grace: GRACE,
             empty_end: EMPTY,
             hostless_end: HOSTLESS,
+            relay_renewal,
         };
         Self {
             lesson: Lesson::new(room, record, limits, Some(10), start),

@@ -6,16 +6,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use seodang_model::protocol::Consents;
-use seodang_model::{LessonId, ParticipantId, Publication, Source};
+use seodang_model::{LessonId, ParticipantId, Publication};
 use seodang_rtp::LessonStart;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::books::Entry;
-use super::desk::Desk;
+use super::desk::{Desk, publication};
 use super::person::Person;
-use super::plan::mirrored_sources;
+use super::plan::{Copied, mirrored};
 use super::recording::Ending;
 use super::sink::{Mirrored, SinkSource};
 use super::{KeptReport, LessonInfo, MirrorCommand, Subject};
@@ -146,8 +146,8 @@ impl Assembler {
             return;
         }
         tracing::error!(participant.id = %participant, "a panic ended a recording; this is a bug");
-        for source in Source::ALL {
-            self.desk.detach(Publication { participant, source });
+        for copied in Copied::all() {
+            self.desk.detach(participant, copied);
         }
         // Dropping its writers ends its files as they are.
         self.people.remove(&participant);
@@ -259,21 +259,23 @@ impl Assembler {
             return;
         };
         let before = person.consents();
-        let (had, has) = (mirrored_sources(before), mirrored_sources(consents));
+        let layer = self.desk.capture_layer;
+        let (had, has) = (mirrored(before, layer), mirrored(consents, layer));
         // What a track holds back from before the yes to recording must not get into the file.
         let anew = anew || (consents.recording && !before.recording);
-        for source in Source::ALL {
-            let publication = Publication { participant, source };
-            if has.contains(&source) && (anew || !had.contains(&source)) {
+        for copied in Copied::all() {
+            if has.contains(&copied) && (anew || !had.contains(&copied)) {
                 self.attachments += 1;
-                person.open_track(source, self.attachments);
-                let sink = Box::new(self.sinks.sink(publication, self.attachments));
-                if !self.desk.attach(publication, sink) {
-                    person.set_unattached(source, Instant::now());
+                person.open_track(copied, self.attachments);
+                let sink = self
+                    .sinks
+                    .sink(publication(participant, copied), self.attachments);
+                if !self.desk.attach(participant, copied, Box::new(sink)) {
+                    person.set_unattached(copied, Instant::now());
                 }
-            } else if !has.contains(&source) && had.contains(&source) {
-                self.desk.detach(publication);
-                person.close_track(source);
+            } else if !has.contains(&copied) && had.contains(&copied) {
+                self.desk.detach(participant, copied);
+                person.close_track(copied);
             }
         }
         person.set_consents(consents, &self.desk);
@@ -286,13 +288,12 @@ impl Assembler {
         let Some(person) = self.people.get_mut(&participant) else {
             return;
         };
-        for (source, attachment) in person.unattached(now) {
-            let publication = Publication { participant, source };
-            let sink = Box::new(self.sinks.sink(publication, attachment));
-            if self.desk.attach(publication, sink) {
-                person.set_attached(source);
+        for (copied, attachment) in person.unattached(now) {
+            let sink = self.sinks.sink(publication(participant, copied), attachment);
+            if self.desk.attach(participant, copied, Box::new(sink)) {
+                person.set_attached(copied);
             } else {
-                person.set_unattached(source, now);
+                person.set_unattached(copied, now);
             }
         }
     }

@@ -15,6 +15,7 @@ use super::KeptReport;
 use super::books::Entry;
 use super::opener::Opener;
 use super::person::Kept;
+use super::plan::Copied;
 use super::recording::Recording;
 use super::sink::Overload;
 
@@ -27,6 +28,8 @@ pub(super) struct Desk {
     pub(super) overload: Arc<Overload>,
     /// `None` when captures are switched off or cannot be taken.
     pub(super) analyzer: Option<AnalyzerHandle>,
+    /// Captures take a layer of their own.
+    pub(super) capture_layer: bool,
     /// What happened to files, for the database. When it is full the assembler waits with the beginning and the end of
     /// a lesson, which must not be lost; packets have a second of room meanwhile.
     pub(super) books: mpsc::Sender<Entry>,
@@ -42,19 +45,33 @@ impl Desk {
         }
     }
 
-    /// Whether the publication is mirrored from here on.
-    pub(super) fn attach(&self, publication: Publication, sink: Box<dyn TrackSink>) -> bool {
-        let attached = self.sfu.attach(publication, sink);
+    /// Whether it is mirrored from here on.
+    pub(super) fn attach(
+        &self,
+        participant: ParticipantId,
+        copied: Copied,
+        sink: Box<dyn TrackSink>,
+    ) -> bool {
+        let publication = publication(participant, copied);
+        let attached = match copied {
+            Copied::Whole(_) => self.sfu.attach(publication, sink),
+            Copied::CaptureLayer => self.sfu.attach_captures(publication, sink),
+        };
         if let Err(error) = &attached {
-            tracing::warn!(participant.id = %publication.participant, %error, "a publication cannot be mirrored yet");
+            tracing::warn!(participant.id = %participant, %error, "a publication cannot be mirrored yet");
         }
         attached.is_ok()
     }
 
-    pub(super) fn detach(&self, publication: Publication) {
-        if let Err(error) = self.sfu.detach(publication) {
+    pub(super) fn detach(&self, participant: ParticipantId, copied: Copied) {
+        let publication = publication(participant, copied);
+        let detached = match copied {
+            Copied::Whole(_) => self.sfu.detach(publication),
+            Copied::CaptureLayer => self.sfu.detach_captures(publication),
+        };
+        if let Err(error) = detached {
             // The assembler forgets the track as well, so nothing of it is kept even so.
-            tracing::warn!(participant.id = %publication.participant, %error, "a mirror cannot be taken off");
+            tracing::warn!(participant.id = %participant, %error, "a mirror cannot be taken off");
         }
     }
 
@@ -97,5 +114,13 @@ impl Desk {
     /// Whether it was told; never waits. The hub is gone only when the program ends: then nobody is left to be told.
     pub(super) fn report(&self, report: KeptReport) -> bool {
         !matches!(self.reporter.try_send(report), Err(TrySendError::Full(_)))
+    }
+}
+
+/// What something is a copy of.
+pub(super) fn publication(participant: ParticipantId, copied: Copied) -> Publication {
+    Publication {
+        participant,
+        source: copied.source(),
     }
 }

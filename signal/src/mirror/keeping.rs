@@ -43,6 +43,8 @@ pub struct KeepingConfig {
     pub capture_period: Duration,
     /// 1 to 100.
     pub jpeg_quality: u8,
+    /// Captures take a layer of their own, not that of recordings.
+    pub capture_layer: bool,
     /// Of names and local times.
     pub time_zone: TimeZone,
     /// How long recordings that a host did not keep are put aside.
@@ -116,6 +118,7 @@ impl Keeping {
             opener,
             overload: Arc::clone(&overload),
             analyzer,
+            capture_layer: config.capture_layer,
             books: entries,
             reporter,
         };

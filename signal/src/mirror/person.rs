@@ -10,6 +10,7 @@ use seodang_recorder::{GapReason, ParticipantEntry, RecordingInfo};
 use seodang_rtp::{Codec, Frame, LessonStart, ParticipantClock, TrackAssembler};
 
 use super::desk::Desk;
+use super::plan::Copied;
 use super::recording::{Ending, Recording, Turn};
 use super::sink::{Content, Mirrored};
 use super::{LessonInfo, Subject, consent_number, lesson_place};
@@ -38,7 +39,7 @@ pub(super) struct Person {
     retry_at: BTreeMap<RecordingKind, Instant>,
     heard: Instant,
     clock: ParticipantClock,
-    tracks: BTreeMap<Source, Track>,
+    tracks: BTreeMap<Copied, Track>,
     writers: BTreeMap<RecordingKind, Recording>,
     /// Recordings that a withdrawn answer ended: what follows is a further part.
     interrupted: BTreeSet<RecordingKind>,
@@ -134,14 +135,14 @@ impl Person {
         self.consents
     }
 
-    /// Packets of `source` are expected through `attachment` from here on.
-    pub(super) fn open_track(&mut self, source: Source, attachment: u64) {
-        let codec = match source.kind() {
+    /// Packets of `copied` are expected through `attachment` from here on.
+    pub(super) fn open_track(&mut self, copied: Copied, attachment: u64) {
+        let codec = match copied.source().kind() {
             MediaKind::Video => Codec::Vp8,
             MediaKind::Audio => Codec::Opus,
         };
         self.tracks.insert(
-            source,
+            copied,
             Track {
                 assembler: TrackAssembler::new(codec),
                 attachment,
@@ -151,42 +152,44 @@ impl Person {
         );
     }
 
-    /// Nothing of `source` is wanted any more; what was not yet whole is forgotten.
-    pub(super) fn close_track(&mut self, source: Source) {
-        self.tracks.remove(&source);
-        if let Some(writer) = self.writers.get_mut(&kind_of(source)) {
+    /// Nothing of `copied` is wanted any more; what was not yet whole is forgotten.
+    pub(super) fn close_track(&mut self, copied: Copied) {
+        self.tracks.remove(&copied);
+        if let Copied::Whole(source) = copied
+            && let Some(writer) = self.writers.get_mut(&kind_of(source))
+        {
             writer.set_held(source.kind(), None);
         }
     }
 
     /// The SFU did not take the sink of a track.
-    pub(super) fn set_unattached(&mut self, source: Source, now: Instant) {
-        if let Some(track) = self.tracks.get_mut(&source) {
+    pub(super) fn set_unattached(&mut self, copied: Copied, now: Instant) {
+        if let Some(track) = self.tracks.get_mut(&copied) {
             track.attach_at = Some(now + ATTACH_SPACING);
         }
     }
 
     /// The SFU took the sink of a track after all.
-    pub(super) fn set_attached(&mut self, source: Source) {
-        if let Some(track) = self.tracks.get_mut(&source) {
+    pub(super) fn set_attached(&mut self, copied: Copied) {
+        if let Some(track) = self.tracks.get_mut(&copied) {
             track.attach_at = None;
         }
     }
 
     /// Tracks whose sinks are to be attached once more, with their attachments.
-    pub(super) fn unattached(&self, now: Instant) -> Vec<(Source, u64)> {
+    pub(super) fn unattached(&self, now: Instant) -> Vec<(Copied, u64)> {
         let due = |track: &Track| track.attach_at.is_some_and(|at| at <= now);
         self.tracks
             .iter()
             .filter(|(_, track)| due(track))
-            .map(|(source, track)| (*source, track.attachment))
+            .map(|(copied, track)| (*copied, track.attachment))
             .collect()
     }
 
-    /// Through what packets of `source` are expected.
+    /// Through what packets of `copied` are expected.
     #[cfg(test)]
-    pub(super) fn attachment(&self, source: Source) -> Option<u64> {
-        self.tracks.get(&source).map(|track| track.attachment)
+    pub(super) fn attachment(&self, copied: Copied) -> Option<u64> {
+        self.tracks.get(&copied).map(|track| track.attachment)
     }
 
     /// Whether a file is open and takes what is written.
@@ -217,19 +220,28 @@ impl Person {
 
     /// What the answers allow and disk and SFU do not prevent.
     fn kept_now(&self, now: Instant) -> Consents {
-        let is_attached = |source: &Source| {
-            self.tracks
-                .get(source)
-                .is_some_and(|track| track.attach_at.is_none())
+        let is_attached = |copied: Copied| {
+            let track = self.tracks.get(&copied);
+            track.is_some_and(|track| track.attach_at.is_none())
         };
+        let whole = |source: &Source| is_attached(Copied::Whole(*source));
         let in_trouble =
             !self.retry_at.is_empty() || self.writers.values().any(|writer| writer.is_failing(now));
         let is_written = self.writers.values().any(Recording::is_writing);
         Consents {
             recording: self.consents.recording
-                && Source::ALL.iter().any(is_attached)
+                && Source::ALL.iter().any(whole)
                 && (is_written || !in_trouble),
-            captures: self.consents.captures && is_attached(&Source::Camera),
+            captures: self.consents.captures && is_attached(self.pictures()),
+        }
+    }
+
+    /// Where captures are taken from: the plan mirrors their layer only if it is one of its own.
+    fn pictures(&self) -> Copied {
+        if self.tracks.contains_key(&Copied::CaptureLayer) {
+            Copied::CaptureLayer
+        } else {
+            Copied::Whole(Source::Camera)
         }
     }
 
@@ -314,13 +326,13 @@ impl Person {
     /// Takes one packet or report off the queue.
     pub(super) fn handle(&mut self, item: Mirrored, desk: &Desk) {
         let source = item.publication.source;
-        let Some(track) = self
-            .tracks
-            .get_mut(&source)
-            .filter(|track| track.attachment == item.attachment)
+        let mut tracks = self.tracks.iter_mut();
+        let Some((copied, track)) =
+            tracks.find(|(copied, track)| copied.source() == source && track.attachment == item.attachment)
         else {
             return;
         };
+        let copied = *copied;
         self.heard = self.heard.max(item.arrival);
         let back = self.away && !self.left;
         let mut frames = Vec::new();
@@ -342,7 +354,7 @@ impl Person {
             // The media came back before the WebSocket did.
             self.set_away(false, desk);
         }
-        self.deliver(source, frames, desk);
+        self.deliver(copied, frames, desk);
     }
 
     /// Moves time on: gaps are given up, fillers written, key frames asked for. `seen` is the newest arrival taken off
@@ -354,8 +366,10 @@ impl Person {
         }
         self.poll_tracks(seen, desk);
         let at = seen.saturating_duration_since(self.start.instant);
-        for (source, track) in &self.tracks {
-            if let Some(writer) = self.writers.get_mut(&kind_of(*source)) {
+        for (copied, track) in &self.tracks {
+            if let Copied::Whole(source) = copied
+                && let Some(writer) = self.writers.get_mut(&kind_of(*source))
+            {
                 let since = track.assembler.holds_since();
                 let since = since.map(|since| since.saturating_duration_since(self.start.instant));
                 writer.set_held(source.kind(), since);
@@ -368,7 +382,7 @@ impl Person {
                 RecordingKind::Screen => Source::Screen,
             };
             let writer_wishes = writer.take_keyframe_wish();
-            if let Some(track) = self.tracks.get_mut(&video)
+            if let Some(track) = self.tracks.get_mut(&Copied::Whole(video))
                 && (writer_wishes || track.assembler.wants_keyframe())
                 && track
                     .wished
@@ -412,24 +426,27 @@ impl Person {
     }
 
     fn poll_tracks(&mut self, now: Instant, desk: &Desk) {
-        let sources: Vec<Source> = self.tracks.keys().copied().collect();
-        for source in sources {
-            let Some(track) = self.tracks.get_mut(&source) else {
+        let tracks: Vec<Copied> = self.tracks.keys().copied().collect();
+        for copied in tracks {
+            let Some(track) = self.tracks.get_mut(&copied) else {
                 continue;
             };
             let mut frames = Vec::new();
             track.assembler.poll(&self.clock, now, |frame| frames.push(frame));
-            self.deliver(source, frames, desk);
+            self.deliver(copied, frames, desk);
         }
     }
 
-    fn deliver(&mut self, source: Source, frames: Vec<Frame>, desk: &Desk) {
+    fn deliver(&mut self, copied: Copied, frames: Vec<Frame>, desk: &Desk) {
+        let pictures = self.pictures();
         for frame in frames {
-            if self.consents.recording {
+            if self.consents.recording
+                && let Copied::Whole(source) = copied
+            {
                 self.record(source, &frame, desk);
             }
             if self.consents.captures
-                && source == Source::Camera
+                && copied == pictures
                 && frame.keyframe
                 && let Some(analyzer) = &desk.analyzer
             {

@@ -68,6 +68,22 @@ impl Drop for Place {
 }
 
 #[tokio::test]
+async fn media_comes_over_tcp_unless_that_is_switched_off() {
+    for media_tcp in [true, false] {
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let media = free.local_addr().expect("bound");
+        drop(free);
+        let mut place = Place::start(|config| {
+            (config.media_port, config.workers) = (media.port(), 1);
+            config.media_tcp = media_tcp;
+        })
+        .await;
+        assert_eq!(TcpStream::connect(media).await.is_ok(), media_tcp);
+        place.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn pages_carry_the_headers_that_protect_them() {
     let place = Place::start(|_| {}).await;
     for (path, status) in [

@@ -47,6 +47,8 @@
  * @property {string} [nonce] to the author only
  */
 
+/** @typedef {{urls: string[], username: string, credential: string}} IceServer */
+
 /**
  * @typedef {object} RoomInfo
  * @property {"room_info"} type
@@ -57,7 +59,7 @@
  * @property {string} person
  * @property {boolean} resumed
  * @property {number} [capture_period_s]
- * @property {{urls: string[], username: string, credential: string}[]} [ice_servers]
+ * @property {IceServer[]} [ice_servers]
  */
 
 /** @typedef {"lesson_ended" | "host_missing" | "replaced" | "server_restart" | "too_slow" | "misbehaved"} ClosingReason */
@@ -78,6 +80,7 @@
  *   | {type: "chat_history", messages: ChatLine[], complete: boolean}
  *   | {type: "recording_state", you: Consents, room: Consents}
  *   | {type: "reoffer", reason: string}
+ *   | {type: "ice_servers", ice_servers: IceServer[]}
  *   | Closing
  *   | ErrorMessage
  *   | {type: "pong"}} ServerMessage

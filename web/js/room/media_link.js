@@ -27,6 +27,7 @@ const VIEW_DELAY_MS = 30;
  * @property {(mids: SlotMids, previous: ViewSlot[]) => ViewSlot[]} plan what the slots shall carry
  * @property {() => RTCIceServer[]} iceServers relays that may be used
  * @property {() => boolean} allowed whether an offer makes sense at the moment
+ * @property {(source: Source) => void} unusable the browser does not send its track; everything else goes on
  * @property {() => void} changed state or slots
  * @property {(number: number) => void} numbered a connection got this number
  */
@@ -148,14 +149,24 @@ export class MediaLink {
     this.lastOfferAt = Date.now();
     this.number += 1;
     this.events.numbered(this.number);
-    const connection = new Connection(this.number, this.events.iceServers(), (state) => this.#handleState(connection, state));
-    this.connection = connection;
-    this.#become("connecting");
-    this.#giveUpAfter(CONNECT_WITHIN_MS);
-    for (const [source, track] of this.events.tracks()) await connection.replace(source, track);
-    const offer = await connection.offer();
-    if (connection === this.connection) this.events.send(offer);
-    this.events.changed();
+    /** @type {Connection | null} */
+    let made = null;
+    try {
+      const connection = new Connection(this.number, this.events.iceServers(), (state) => this.#handleState(connection, state));
+      made = this.connection = connection;
+      this.#become("connecting");
+      this.#giveUpAfter(CONNECT_WITHIN_MS);
+      for (const [source, track] of this.events.tracks()) {
+        await connection.replace(source, track).catch(() => {
+          if (connection === this.connection) this.events.unusable(source);
+        });
+      }
+      const offer = await connection.offer();
+      if (connection === this.connection) this.events.send(offer);
+      this.events.changed();
+    } catch {
+      if (made === this.connection) this.#failed();
+    }
   }
 
   /**
@@ -238,7 +249,6 @@ export class MediaLink {
     clearTimeout(this.offerTimer);
     this.offerTimer = undefined;
     this.#drop();
-    this.connection = null;
     this.#become("connecting");
   }
 
@@ -253,6 +263,7 @@ export class MediaLink {
     this.view = [];
     this.slots = new Map();
     this.connection?.close();
+    this.connection = null;
   }
 
   /**
@@ -285,6 +296,7 @@ export class MediaLink {
   }
 
   #failed() {
+    clearTimeout(this.watch);
     this.failures += 1;
     this.#become("lost");
     this.connect();

@@ -95,6 +95,16 @@ impl Worker {
             Command::Detach(publication) => {
                 self.order(now, publication.participant, |room, _| room.detach(publication));
             }
+            Command::AttachCaptures(publication, sink) => {
+                self.order(now, publication.participant, |room, _| {
+                    room.attach_captures(publication, sink);
+                });
+            }
+            Command::DetachCaptures(publication) => {
+                self.order(now, publication.participant, |room, _| {
+                    room.detach_captures(publication);
+                });
+            }
             Command::RequestKeyframe {
                 publication,
                 for_tick,

@@ -9,16 +9,16 @@ use super::*;
 const SMALL: (u16, u16) = (160, 120);
 const MIDDLE: (u16, u16) = (320, 240);
 const LARGE: (u16, u16) = (960, 720);
-const ALL_LAYERS: [usize; 3] = [0, 1, 2];
+pub(super) const ALL_LAYERS: [usize; 3] = [0, 1, 2];
 
 /// Camera 1 in three layers, 33 ms a picture; participants 0 and 2 have three slots for pictures and one for sound.
-struct Lesson {
-    class: Class,
+pub(super) struct Lesson {
+    pub(super) class: Class,
     count: u32,
 }
 
 impl Lesson {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut class = Class::of(3, 3, 1);
         class.connect_layered(1, 3, 1);
         class.publish(1, Camera);
@@ -47,11 +47,11 @@ impl Lesson {
         self.class.wait(33);
     }
 
-    fn key(&mut self, layers: &[usize]) {
+    pub(super) fn key(&mut self, layers: &[usize]) {
         self.picture(layers, true);
     }
 
-    fn run(&mut self, layers: &[usize], seconds: u64) {
+    pub(super) fn run(&mut self, layers: &[usize], seconds: u64) {
         for _ in 0..seconds * 30 {
             self.picture(layers, false);
         }
@@ -71,7 +71,7 @@ impl Lesson {
         }
     }
 
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.class.forget();
     }
 
@@ -108,7 +108,7 @@ impl Lesson {
     }
 
     /// The encodings that the sender was told last.
-    fn told(&self) -> Option<Vec<String>> {
+    pub(super) fn told(&self) -> Option<Vec<String>> {
         self.class.out.events.iter().rev().find_map(|event| match event {
             SfuEvent::Layers { publication, rids } if *publication == of(1, Camera) => Some(rids.clone()),
             _ => None,
@@ -116,7 +116,7 @@ impl Lesson {
     }
 
     /// PLIs that participant 1 got, by layer.
-    fn asked(&self) -> Vec<u32> {
+    pub(super) fn asked(&self) -> Vec<u32> {
         let datagrams = self.class.out.rtcp.iter().filter(|(to, _)| *to == who(1));
         let packets = datagrams.flat_map(|(_, bytes)| read_rtcp(bytes)).flatten();
         packets

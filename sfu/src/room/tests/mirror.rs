@@ -38,6 +38,13 @@ pub(super) fn attach(class: &mut Class, publication: Publication) -> Arc<Mutex<W
     written
 }
 
+pub(super) fn attach_captures(class: &mut Class, publication: Publication) -> Arc<Mutex<Written>> {
+    let written = Arc::default();
+    let sink = Box::new(TestSink(Arc::clone(&written)));
+    class.room.attach_captures(publication, sink);
+    written
+}
+
 fn numbers(written: &Mutex<Written>) -> Vec<u16> {
     let written = written.lock().expect("one thread");
     written
@@ -126,4 +133,22 @@ fn leaving_closing_and_having_no_seat_drop_mirrors() {
     assert!(dropped(&left) && !dropped(&closed));
     drop(class);
     assert!(dropped(&closed));
+}
+
+#[test]
+fn two_mirrors_of_a_line_get_the_same_and_go_each_for_itself() {
+    let mut class = Class::of(1, 0, 0);
+    class.publish(0, Camera);
+    let files = attach(&mut class, of(0, Camera));
+    class.camera(0, 1, true);
+    let captures = attach_captures(&mut class, of(0, Camera));
+    class.camera(0, 2, false);
+    assert_eq!((numbers(&files), numbers(&captures)), (vec![1, 2], vec![2]));
+    class.room.detach(of(0, Camera));
+    assert!(dropped(&files) && !dropped(&captures));
+    class.camera(0, 3, false);
+    class.room.detach_captures(of(0, Camera));
+    assert!(dropped(&captures));
+    class.camera(0, 4, false);
+    assert_eq!((numbers(&files), numbers(&captures)), (vec![1, 2], vec![2, 3]));
 }

@@ -57,6 +57,10 @@ impl LessonTask {
                 }
                 Output::Media(command) => self.tell_sfu(command).await,
                 Output::Mirror(command) => self.shared.mirror.tell(command).await,
+                Output::RenewRelays { participant, socket } => {
+                    let ice_servers = self.ice_servers(participant);
+                    todo.extend(self.send(&[socket], &ServerMessage::IceServers { ice_servers }));
+                }
                 Output::Left(participant) => {
                     tracing::info!(participant.id = %participant, "left");
                     self.shared.drop_news(participant);

@@ -104,7 +104,7 @@ impl LessonTask {
     }
 
     /// With a credential of its own, good from here on.
-    fn ice_servers(&self, participant: ParticipantId) -> Vec<IceServer> {
+    pub(super) fn ice_servers(&self, participant: ParticipantId) -> Vec<IceServer> {
         let turn = self.shared.config.turn.iter();
         turn.map(|turn| turn.ice_server(OffsetDateTime::now_utc(), participant))
             .collect()

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
 use bytes::Bytes;
-use seodang_model::{DisplayName, LessonFolder, PersonId, Rights, Role, RoomId, StorageName};
+use seodang_analyzer::{Analyzer, AnalyzerConfig};
+use seodang_model::{DisplayName, LessonFolder, PersonId, Rights, Role, RoomId, Source, StorageName};
 use seodang_recorder::{FinishedPart, Recorder, RecorderConfig, RecorderError};
 use seodang_rtp::RtpPacket;
 use seodang_sfu::{Join, Sfu, SfuConfig};
@@ -88,6 +89,48 @@ fn a_disk_that_is_stuck_at_opening_holds_up_nobody_and_the_first_frames_are_in_t
 }
 
 #[test]
+fn a_capture_layer_comes_and_goes_beside_the_recording_and_with_its_own_answer() {
+    let (mut scene, analyzer) = Scene::with_capture_layer();
+    let one = scene.join(1);
+    let camera = Publication {
+        participant: one,
+        source: Source::Camera,
+    };
+    scene.assembler.desk.sfu.publish(camera).expect("a place");
+    let recording = scene.copied(one);
+    assert_eq!(recording.len(), Source::ALL.len());
+    let mut answer = |recording, captures| {
+        let consents = Consents { recording, captures };
+        scene.command(MirrorCommand::ConsentsChanged {
+            participant: one,
+            consents,
+        });
+        (scene.copied(one), scene.is_mirrored(one))
+    };
+    let (both, _) = answer(true, true);
+    assert!(both.contains_key(&Copied::CaptureLayer));
+    assert!(
+        recording
+            .iter()
+            .all(|(copied, attachment)| both[copied] == *attachment)
+    );
+    let (without_captures, mirrored) = answer(true, false);
+    assert_eq!(
+        (without_captures, mirrored),
+        (recording, true),
+        "as if nothing had been"
+    );
+    answer(true, true);
+    let (captures_alone, mirrored) = answer(false, true);
+    assert!(captures_alone.keys().eq([&Copied::CaptureLayer]));
+    assert!(mirrored);
+    let (nothing, mirrored) = answer(false, false);
+    assert!(nothing.is_empty() && !mirrored);
+    drop(scene);
+    assert!(analyzer.shutdown(DEADLINE));
+}
+
+#[test]
 fn a_lesson_that_ends_while_its_file_is_being_opened_keeps_its_first_frames() {
     let (release, stuck) = channel::<()>();
     let mut scene = Scene::new(move |recorder, info| {
@@ -164,6 +207,38 @@ fn a_recording_that_cannot_be_opened_is_told_and_tried_again_after_a_while() {
     assert_eq!(scene.reported(one), RECORDING);
 }
 
+/// Set in a process whose files cannot grow.
+const FULL_DISK: &str = "SEODANG_TEST_FULL_DISK";
+
+#[test]
+fn a_recording_that_is_cut_short_is_kept_no_more_and_everyone_is_told() {
+    let this = "mirror::assembler::tests::a_recording_that_is_cut_short_is_kept_no_more_and_everyone_is_told";
+    if std::env::var_os(FULL_DISK).is_none() {
+        // Files of 300 KiB at most, and like a server the process ignores the signal that says so.
+        let status = std::process::Command::new("bash")
+            .args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().expect("this program"))
+            .args(["--exact", this, "--nocapture"])
+            .env(FULL_DISK, "1")
+            .status();
+        assert!(status.expect("a child").success());
+        return;
+    }
+    let mut scene = Scene::new(|recorder, info| recorder.open(info));
+    let one = scene.join(1);
+    assert_eq!(scene.reported(one), RECORDING);
+    for now_ms in (0..1_000).step_by(40) {
+        scene.picture(one, now_ms, 30);
+    }
+    scene.tick_until_open(one);
+    for now_ms in (1_000..5_000).step_by(40) {
+        scene.picture(one, now_ms, 10_000);
+    }
+    assert_eq!(scene.tick_until_reported(one), Consents::default());
+    let part = scene.end(one);
+    assert!(part.status.truncated && part.status.bytes > 200 << 10, "{part:?}");
+}
+
 #[test]
 fn a_sink_that_the_sfu_did_not_take_is_told_and_offered_again() {
     let mut scene = Scene::new(|recorder, info| recorder.open(info));
@@ -231,6 +306,37 @@ struct Scene {
 }
 
 impl Scene {
+    /// A scene with captures, which take a layer of their own.
+    fn with_capture_layer() -> (Self, Analyzer) {
+        let mut scene = Self::new(|recorder, info| recorder.open(info));
+        let config = AnalyzerConfig {
+            root: scene._folder.path().join("captures"),
+            period: Duration::from_secs(3_600),
+            time_zone: jiff::tz::TimeZone::UTC,
+            jpeg_quality: 85,
+        };
+        let (analyzer, handle, _events) = Analyzer::start(config, Box::new(|_| {})).expect("an analyzer");
+        (scene.assembler.desk.analyzer, scene.assembler.desk.capture_layer) = (Some(handle), true);
+        (scene, analyzer)
+    }
+
+    /// What is copied of somebody, by attachment.
+    fn copied(&self, participant: ParticipantId) -> BTreeMap<Copied, u64> {
+        let person = &self.assembler.people[&participant];
+        let copied = |copied| Some((copied, person.attachment(copied)?));
+        Copied::all().filter_map(copied).collect()
+    }
+
+    /// Whether the SFU has a sink for the camera.
+    fn is_mirrored(&self, participant: ParticipantId) -> bool {
+        let report = self.assembler.desk.sfu.room_report(lesson().lesson);
+        let report = self.runtime.block_on(report).expect("a worker");
+        let mut people = report.participants.iter();
+        let person = people.find(|person| person.participant == participant);
+        let publications = &person.expect("a place").publications;
+        publications.iter().any(|publication| publication.mirrored)
+    }
+
     fn new(
         mut open: impl FnMut(
             &Recorder,
@@ -243,10 +349,15 @@ impl Scene {
         let (sfu, handle, _events) = Sfu::start(SfuConfig {
             bind: [127, 0, 0, 1].into(),
             port: 0,
+            tcp: false,
             workers: 1,
             candidates: Vec::new(),
             publisher_bitrate_bps: 1_000_000,
             recording_size: seodang_rtp::FrameSize {
+                width: 640,
+                height: 480,
+            },
+            capture_size: seodang_rtp::FrameSize {
                 width: 640,
                 height: 480,
             },
@@ -262,6 +373,7 @@ impl Scene {
             opener: Some(Opener::start(move |info| open(&recorder, info)).expect("a thread")),
             overload: Arc::clone(&overload),
             analyzer: None,
+            capture_layer: false,
             books,
             reporter,
         };
@@ -338,7 +450,9 @@ impl Scene {
             payload: Bytes::from(payload),
         };
         let attachment = self.assembler.people.get(&participant).map_or(0, |person| {
-            person.attachment(Source::Camera).expect("a camera is mirrored")
+            person
+                .attachment(Copied::Whole(Source::Camera))
+                .expect("a camera is mirrored")
         });
         self.assembler.handle_packet(Mirrored {
             publication: Publication {

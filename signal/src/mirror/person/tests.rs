@@ -114,10 +114,15 @@ fn desk(root: &std::path::Path) -> (Sfu, Desk) {
     let (sfu, handle, _events) = Sfu::start(SfuConfig {
         bind: [127, 0, 0, 1].into(),
         port: 0,
+        tcp: false,
         workers: 1,
         candidates: Vec::new(),
         publisher_bitrate_bps: 1_000_000,
         recording_size: seodang_rtp::FrameSize {
+            width: 640,
+            height: 480,
+        },
+        capture_size: seodang_rtp::FrameSize {
             width: 640,
             height: 480,
         },
@@ -132,6 +137,7 @@ fn desk(root: &std::path::Path) -> (Sfu, Desk) {
         opener: Some(Opener::start(move |info| recorder.open(info)).expect("a thread")),
         overload: Arc::default(),
         analyzer: None,
+        capture_layer: false,
         books: mpsc::channel(16).0,
         reporter: mpsc::channel(16).0,
     };
@@ -151,7 +157,7 @@ fn recorded_person(desk: &Desk) -> (Person, LessonStart) {
     };
     person.set_consents(consents, desk);
     for source in [Source::Camera, Source::Microphone] {
-        person.open_track(source, 1);
+        person.open_track(Copied::Whole(source), 1);
         person.set_sending(source, true, desk);
     }
     (person, start)
