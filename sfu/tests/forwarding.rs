@@ -490,18 +490,26 @@ fn start() -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
 
 fn start_workers(workers: u16) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    start_on(localhost, &[localhost], workers)
+    start_on(localhost, &[localhost], workers, 100)
+}
+
+/// Rooms of more than `worker_seats` participants spread over the workers.
+fn start_spread(workers: u16, worker_seats: u16) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    start_on(localhost, &[localhost], workers, worker_seats)
 }
 
 fn start_on(
     bind: IpAddr,
     candidates: &[IpAddr],
     workers: u16,
+    worker_seats: u16,
 ) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let config = SfuConfig {
         bind,
         port: 0,
         workers,
+        worker_seats,
         candidates: candidates.to_vec(),
         publisher_bitrate_bps: 2_000_000,
         recording_size: seodang_rtp::FrameSize {

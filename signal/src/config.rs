@@ -107,9 +107,12 @@ settings! {
     /// Seconds for which a TURN credential is good, 60 to 86,400; it should outlast a lesson, for only a join or a return
     /// brings a fresh one.
     turn_lifetime_s: u64 = 21_600;
-    /// Media threads, at most 64; each has a port of its own (UDP and TCP) and carries whole rooms. 0 takes one for each
-    /// core, at most 16.
+    /// Media threads, at most 64; each has a port of its own (UDP and TCP) and carries whole rooms, as long as they are
+    /// not larger than worker_seats. 0 takes one for each core, at most 16.
     workers: u16 = 0;
+    /// Participants of one room on one worker, 1 to 500. Those who join beyond are placed on a worker that has fewer
+    /// participants: a packet then leaves to all of them sooner.
+    worker_seats: u16 = 100;
     /// Bitrate each participant is told to send at most, in bits per second.
     media_bitrate_bps: u64 = 2_500_000;
     /// Of each camera, recordings and captures take the largest picture up to this many pixels wide (high, if the
@@ -258,6 +261,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         within("workers", u64::from(self.workers), 0, 64)?;
+        within("worker_seats", u64::from(self.worker_seats), 1, 500)?;
         within("room_capacity", u64::from(self.room_capacity), 1, 500)?;
         within("seat_grace_s", self.seat_grace_s, 1, 3_600)?;
         within("lesson_empty_end_s", self.lesson_empty_end_s, 1, 86_400)?;

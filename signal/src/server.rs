@@ -347,6 +347,7 @@ fn media_config(config: &Config) -> SfuConfig {
         bind: config.media_bind,
         port: config.media_port,
         workers: config.media_workers(),
+        worker_seats: config.worker_seats,
         candidates: config.media_addresses.clone(),
         publisher_bitrate_bps: config.media_bitrate_bps,
         recording_size: FrameSize {

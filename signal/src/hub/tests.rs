@@ -290,6 +290,7 @@ impl House {
             bind: HERE,
             port: 0,
             workers: 1,
+            worker_seats: 100,
             candidates: vec![HERE],
             publisher_bitrate_bps: 1_000_000,
             recording_size: seodang_rtp::FrameSize {
