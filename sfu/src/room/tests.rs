@@ -9,6 +9,7 @@ mod nonces;
 mod pictures;
 mod repair;
 mod sound;
+mod spread;
 
 use std::time::{Duration, Instant};
 
