@@ -4,6 +4,8 @@
 mod door;
 #[path = "forwarding/peer.rs"]
 mod peer;
+#[path = "forwarding/spread.rs"]
+mod spread;
 #[path = "forwarding/streams.rs"]
 mod streams;
 
@@ -223,6 +225,7 @@ async fn ipv6_and_ipv4_meet_on_one_port() {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         &[Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
         1,
+        100,
     );
     let mut sender = enter(&handle, 1, Peer::sending()).await;
     let mut watcher = enter(&handle, 2, Peer::watching_from("[::1]:0")).await;
@@ -429,7 +432,7 @@ async fn one_forged_record_from_a_known_address_ends_nothing() {
 }
 
 #[tokio::test]
-async fn each_lesson_lives_on_one_worker_and_browsers_are_told_its_port() {
+async fn a_lesson_that_fits_lives_on_one_worker_and_browsers_are_told_its_port() {
     let (sfu, handle, _events) = start_workers(2);
     let ports = sfu.local_addresses();
     assert_ne!(ports[0], ports[1]);

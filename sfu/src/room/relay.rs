@@ -230,16 +230,22 @@ impl Room {
         }
     }
 
-    /// Relays an accepted packet to the rooms that need it.
-    pub(super) fn relay(&mut self, id: LayerId, received: &Received, header: RtpHeader, payload: &[u8]) {
+    /// Relays an accepted packet to the rooms that need it. Whether a picture found no place, so that a key frame is wished.
+    pub(super) fn relay(
+        &mut self,
+        id: LayerId,
+        received: &Received,
+        header: RtpHeader,
+        payload: &[u8],
+    ) -> bool {
         let Some(publisher) = self.publishers[id.line.seat].as_mut() else {
-            return;
+            return false;
         };
         let of = id.named(publisher.participant);
         let line = &mut publisher.lines[id.line.line];
         let workers = line.relays[id.layer];
         if workers == 0 {
-            return;
+            return false;
         }
         let stream = line.layers[id.layer].stream.as_ref();
         let packet = RelayedPacket {
@@ -251,6 +257,7 @@ impl Room {
             level: received.level,
             report: stream.and_then(|stream| stream.report),
         };
+        let mut dropped = false;
         for peer in &mut self.relay.peers {
             if workers & (1 << peer.worker) == 0 {
                 continue;
@@ -260,10 +267,12 @@ impl Room {
                 continue;
             }
             self.counters.dropped_relay_full += 1;
-            if received.vp8.is_some() {
+            if line.source.kind() == MediaKind::Video {
                 line.layers[id.layer].wishes.wish();
+                dropped = true;
             }
         }
+        dropped
     }
 
     /// Relays a sender's clock to the rooms that need its layer.
