@@ -144,13 +144,12 @@ impl Room {
             // Who shall get the layer is found before the key frame it comes with is over.
             self.aim(now);
         }
-        let dropped = self.is_spread() && self.relay(id, received, header, payload);
+        if self.is_spread() {
+            self.relay(id, received, header, payload);
+        }
         let Some(publisher) = self.publishers[seat].as_mut() else {
             return;
         };
-        if dropped {
-            publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
-        }
         let line = &mut publisher.lines[which];
         let stream = line.layers[layer].stream.as_ref();
         let report = stream.and_then(|stream| stream.report);

@@ -15,7 +15,7 @@ pub(super) const PARCEL_BYTES: usize = 256 * 1024;
 /// What one room has for another of the same lesson. Its memory is used again: [`Self::clear`].
 #[derive(Debug, Default)]
 pub(crate) struct Parcel {
-    /// The first from this room: everything is to be told to it.
+    /// The first from this room.
     pub(super) hello: bool,
     /// The last from this room: nobody has a seat there.
     pub(super) gone: bool,
@@ -117,6 +117,17 @@ impl Parcel {
     /// The payload of a packed packet.
     pub(super) fn payload(&self, start: usize, end: usize) -> &[u8] {
         self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// Says that nobody has a seat where it comes from, and nothing else.
+    pub(crate) fn say_farewell(&mut self) {
+        self.clear();
+        self.gone = true;
+    }
+
+    /// Whether it is the last one.
+    pub(crate) fn is_farewell(&self) -> bool {
+        self.gone
     }
 
     /// Whether it says nothing.

@@ -89,8 +89,7 @@ impl Room {
     /// Nobody has a seat here: what the other rooms are to know before this one is dropped.
     pub(super) fn part(&mut self) {
         for peer in &mut self.relay.peers {
-            peer.open.clear();
-            peer.open.gone = true;
+            peer.open.say_farewell();
         }
     }
 
@@ -98,7 +97,7 @@ impl Room {
     pub(super) fn stay(&mut self) {
         for peer in &mut self.relay.peers {
             if std::mem::take(&mut peer.open.gone) {
-                (peer.open.hello, peer.tell_roster, peer.tell_needs) = (true, true, true);
+                (peer.tell_roster, peer.tell_needs) = (true, true);
             }
         }
     }
@@ -182,9 +181,6 @@ impl Room {
     ) {
         if parcel.hello {
             self.meet(&[worker]);
-            if let Some(peer) = self.relay.peer(worker) {
-                (peer.tell_roster, peer.tell_needs) = (true, true);
-            }
         }
         if self.relay.peer(worker).is_none() {
             // It was not told of this room, which began after another one had ended.
@@ -230,22 +226,16 @@ impl Room {
         }
     }
 
-    /// Relays an accepted packet to the rooms that need it. Whether a picture found no place, so that a key frame is wished.
-    pub(super) fn relay(
-        &mut self,
-        id: LayerId,
-        received: &Received,
-        header: RtpHeader,
-        payload: &[u8],
-    ) -> bool {
+    /// Relays an accepted packet to the rooms that need it. For a picture that finds no place a key frame is wished.
+    pub(super) fn relay(&mut self, id: LayerId, received: &Received, header: RtpHeader, payload: &[u8]) {
         let Some(publisher) = self.publishers[id.line.seat].as_mut() else {
-            return false;
+            return;
         };
         let of = id.named(publisher.participant);
         let line = &mut publisher.lines[id.line.line];
         let workers = line.relays[id.layer];
         if workers == 0 {
-            return false;
+            return;
         }
         let stream = line.layers[id.layer].stream.as_ref();
         let packet = RelayedPacket {
@@ -257,7 +247,6 @@ impl Room {
             level: received.level,
             report: stream.and_then(|stream| stream.report),
         };
-        let mut dropped = false;
         for peer in &mut self.relay.peers {
             if workers & (1 << peer.worker) == 0 {
                 continue;
@@ -269,10 +258,8 @@ impl Room {
             self.counters.dropped_relay_full += 1;
             if line.source.kind() == MediaKind::Video {
                 line.layers[id.layer].wishes.wish();
-                dropped = true;
             }
         }
-        dropped
     }
 
     /// Relays a sender's clock to the rooms that need its layer.

@@ -9,7 +9,7 @@ use super::Worker;
 use crate::room::Parcel;
 
 impl Worker {
-    /// Hands parcels of other workers to their rooms. A lesson that is not here has ended here.
+    /// Hands parcels of other workers to their rooms. Who does not know yet that a lesson has ended here is told so.
     pub(super) fn handle_parcels(&mut self, now: Instant, came: &mut Vec<(usize, LessonId, Parcel)>) {
         for (worker, lesson, parcel) in came.drain(..) {
             if let Some(room) = self.rooms.get_mut(&lesson) {
@@ -18,6 +18,11 @@ impl Worker {
                 if catch_unwind(handle).is_err() {
                     self.end_faulty(now, lesson);
                 }
+            } else if !parcel.is_farewell()
+                && let Some(mut answer) = self.links.empty_for(worker)
+            {
+                answer.say_farewell();
+                self.links.send(worker, lesson, answer);
             }
             self.links.give_back(worker, parcel);
         }
