@@ -20,7 +20,7 @@ use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
 use super::events::Events;
-use super::gathering::Gathering;
+use super::gathering::{Gathering, Pace};
 use super::links::Links;
 use super::outbox::Outbox;
 use crate::net::{BatchSocket, Inbox, Streams, is_stream};
@@ -133,6 +133,9 @@ pub(crate) struct Worker {
     past_rooms: SfuStats,
     next_ssrc: u32,
     liveness_at: Instant,
+    /// When a handshake has something to do, as far as [`Self::handshakes_changed`] does not say that it was looked up before.
+    handshakes_at: Option<Instant>,
+    handshakes_changed: bool,
     gathering: Gathering,
     links: Links,
     /// Used in each turn: workers that get a parcel.
@@ -171,6 +174,8 @@ impl Worker {
             // Any start will do; each is used once, so no two streams under one set of keys ever share one.
             next_ssrc: rand::random(),
             liveness_at: Instant::now() + LIVENESS_PERIOD,
+            handshakes_at: None,
+            handshakes_changed: false,
             gathering: Gathering::new(Instant::now()),
             links: Links::default(),
             addressees: Vec::new(),
@@ -192,6 +197,7 @@ impl Worker {
         let mut inbox = Inbox::new();
         let mut unread = false;
         let mut next = Instant::now();
+        let mut read_at = Instant::now();
         loop {
             let wait = if unread || self.has_unread_streams() {
                 None
@@ -199,7 +205,7 @@ impl Worker {
                 Some(next)
             };
             if (wait.is_some() || self.out.streams.is_some())
-                && let Err(error) = self.wait(&mut events, wait)
+                && let Err(error) = self.wait(&mut events, wait, read_at)
             {
                 tracing::error!(%error, "a media worker cannot wait for its socket");
                 return;
@@ -216,6 +222,7 @@ impl Worker {
             }
             self.handle_parcels(Instant::now(), &mut parcels);
             // Readiness is told once: reading goes on until the socket is empty, a turn at a time.
+            read_at = Instant::now();
             unread = self.read_datagrams(&mut inbox);
             self.read_streams(Instant::now());
             let now = Instant::now();
@@ -227,7 +234,9 @@ impl Worker {
             // Before the datagrams, so that other workers send at the same time.
             let parcels_wait = self.send_parcels();
             self.out.flush();
-            self.gathering.received(now, self.out.counters.datagrams_in);
+            let counters = &self.out.counters;
+            self.gathering
+                .count(now, counters.datagrams_in, counters.datagrams_out);
             self.out.events.flush();
             if self.out.events.is_waiting() {
                 next = next.min(now + EVENTS_RETRY);
@@ -238,9 +247,17 @@ impl Worker {
         }
     }
 
-    /// Waits for a datagram, a command or a timer; where many datagrams come, a moment longer for what follows a datagram.
+    /// Waits for a datagram, a command or a timer, or as long as the pace says; `read_at` is when datagrams were read last.
     /// `None` only looks.
-    fn wait(&mut self, events: &mut mio::Events, next: Option<Instant>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut mio::Events, next: Option<Instant>, read_at: Instant) -> io::Result<()> {
+        let mut next = next;
+        if next.is_some()
+            && let Pace::Every(moment) = self.gathering.pace()
+        {
+            // Commands and timers are in no greater hurry.
+            std::thread::sleep((read_at + moment).saturating_duration_since(Instant::now()));
+            next = None;
+        }
         let time = next.map_or(Duration::ZERO, |next| {
             next.saturating_duration_since(Instant::now())
         });
@@ -250,7 +267,7 @@ impl Worker {
         }
         self.handle_stream_events(Instant::now(), events);
         if next.is_some()
-            && let Some(moment) = self.gathering.moment()
+            && let Pace::After(moment) = self.gathering.pace()
             && events.iter().any(|event| event.token() == SOCKET)
         {
             std::thread::sleep(moment);
@@ -258,14 +275,17 @@ impl Worker {
         Ok(())
     }
 
-    fn next_timeout(&self) -> Instant {
+    fn next_timeout(&mut self) -> Instant {
+        if std::mem::take(&mut self.handshakes_changed) {
+            let connections = self.out.connections.values();
+            self.handshakes_at = connections
+                .filter_map(|connection| connection.dtls.poll_timeout())
+                .min();
+        }
         let rooms = self.rooms.values().filter_map(Room::poll_timeout);
-        let handshakes = self
-            .out
-            .connections
-            .values()
-            .filter_map(|connection| connection.dtls.poll_timeout());
-        rooms.chain(handshakes).fold(self.liveness_at, Instant::min)
+        rooms
+            .chain(self.handshakes_at)
+            .fold(self.liveness_at, Instant::min)
     }
 
     /// Whether there may be more to read.
@@ -304,17 +324,8 @@ impl Worker {
         for lesson in faulty {
             self.end_faulty(now, lesson);
         }
-        let due: Vec<ParticipantId> = self
-            .out
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.dtls.poll_timeout().is_some_and(|at| at <= now))
-            .map(|(participant, _)| *participant)
-            .collect();
-        for participant in due {
-            self.contained(now, participant, |worker| {
-                worker.handle_dtls_timeout(now, participant)
-            });
+        if self.handshakes_at.is_some_and(|at| at <= now) {
+            self.handle_handshake_timeouts(now);
         }
         if now >= self.liveness_at {
             self.liveness_at = now + LIVENESS_PERIOD;
@@ -340,6 +351,22 @@ impl Worker {
         // Without connections a room has no timers.
         for participant in self.participants_of(lesson) {
             self.disconnect(now, participant, Some("fault on the server"));
+        }
+    }
+
+    fn handle_handshake_timeouts(&mut self, now: Instant) {
+        self.handshakes_changed = true;
+        let due: Vec<ParticipantId> = self
+            .out
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.dtls.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(participant, _)| *participant)
+            .collect();
+        for participant in due {
+            self.contained(now, participant, |worker| {
+                worker.handle_dtls_timeout(now, participant)
+            });
         }
     }
 
@@ -387,6 +414,7 @@ impl Worker {
         let Some(mut connection) = self.out.connections.remove(&participant) else {
             return;
         };
+        self.handshakes_changed = true;
         connection.dtls.close(now);
         if let Some(address) = connection.address {
             while let Some(datagram) = connection.dtls.poll_transmit() {

@@ -198,17 +198,11 @@ impl Room {
         if let Some(needs) = &parcel.needs {
             self.take_needs(worker, needs);
         }
-        for name in &parcel.wishes {
-            if let Some(layer) = self.local_layer(*name) {
-                layer.wishes.wish();
-            }
-        }
         if self.changed {
             self.resolve(now, out);
-        } else if !parcel.wishes.is_empty() {
-            for publisher in self.publishers.iter_mut().flatten() {
-                publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
-            }
+        }
+        for name in &parcel.wishes {
+            self.take_wish(now, *name, out);
         }
         for item in &parcel.items {
             match item {
@@ -349,7 +343,7 @@ impl Room {
             self.forget_remote(now, participant, out);
         }
         for sender in roster {
-            let Some(seat) = self.remote_seat(worker, sender.participant) else {
+            let Some(seat) = self.remote_seat(now, worker, sender.participant) else {
                 // It has moved here; the other room says so in a moment.
                 continue;
             };
@@ -367,14 +361,15 @@ impl Room {
     }
 
     /// The seat of a participant who sends on `worker`; `None` if the participant has a seat of its own here.
-    fn remote_seat(&mut self, worker: usize, participant: ParticipantId) -> Option<usize> {
+    fn remote_seat(&mut self, now: Instant, worker: usize, participant: ParticipantId) -> Option<usize> {
         if let Some(seat) = self.seats.get(&participant).copied() {
             let remote = self.publishers[seat].as_mut()?.remote.as_mut()?;
             remote.worker = worker;
             return Some(seat);
         }
         let seat = self.take_seat(participant);
-        self.publishers[seat] = Some(Publisher::remote(participant, worker));
+        let began = *self.began.get_or_insert(now);
+        self.publishers[seat] = Some(Publisher::remote(began, participant, worker));
         self.relay.seats.push(seat);
         Some(seat)
     }
@@ -406,6 +401,7 @@ impl Room {
         let line = &mut publisher.lines[id.line.line];
         let received = line.receive_relayed(now, packet, payload, &mut self.epochs)?;
         self.distribute(now, id, &received, packet.header, payload, out);
+        self.rearm(id.line.seat);
         Ok(())
     }
 
@@ -446,12 +442,19 @@ impl Room {
         })
     }
 
-    fn local_layer(&mut self, of: LayerName) -> Option<&mut Layer> {
-        let publisher = self.publishers[*self.seats.get(&of.participant)?].as_mut()?;
-        if publisher.remote.is_some() {
-            return None;
+    /// The key frame of a layer that is sent here is wished elsewhere.
+    fn take_wish(&mut self, now: Instant, of: LayerName, out: &mut dyn Output) {
+        let Some(seat) = self.seats.get(&of.participant).copied() else {
+            return;
+        };
+        let publisher = self.publishers[seat].as_mut().filter(|one| one.remote.is_none());
+        let Some(publisher) = publisher else { return };
+        let line = publisher.lines.get_mut(of.line);
+        if let Some(layer) = line.and_then(|line| line.layers.get_mut(of.layer)) {
+            layer.wishes.wish();
+            publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
+            self.rearm(seat);
         }
-        publisher.lines.get_mut(of.line)?.layers.get_mut(of.layer)
     }
 }
 
@@ -468,13 +471,13 @@ impl LayerId {
 
 impl Publisher {
     /// Of a participant who sends on `worker`.
-    pub(super) fn remote(participant: ParticipantId, worker: usize) -> Self {
+    pub(super) fn remote(began: Instant, participant: ParticipantId, worker: usize) -> Self {
         // What it may send is decided there.
         let rights = Rights {
             may_publish: true,
             may_share_screen: true,
         };
-        let mut publisher = Self::new(participant, rights);
+        let mut publisher = Self::new(began, participant, rights);
         publisher.ready = true;
         publisher.remote = Some(Remote {
             worker,

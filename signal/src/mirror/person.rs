@@ -195,6 +195,14 @@ impl Person {
         self.writers.values().any(Recording::is_writing)
     }
 
+    /// Whether [`Self::tick`] has nothing to do until something else happens: nothing is or was to be kept, and everyone
+    /// knows.
+    pub(super) fn is_idle(&self) -> bool {
+        let keeps_nothing = self.consents == Consents::default();
+        let nothing_open = self.tracks.is_empty() && self.writers.is_empty();
+        keeps_nothing && nothing_open && self.told == Some(self.consents) && self.absent == self.away
+    }
+
     /// What is kept, where it is not what everyone was told.
     pub(super) fn kept_news(&self, now: Instant) -> Option<Consents> {
         let kept = self.kept_now(now);
