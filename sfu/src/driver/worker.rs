@@ -20,7 +20,7 @@ use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
 use super::events::Events;
-use super::gathering::{Gathering, Pace};
+use super::gathering::Gathering;
 use super::links::Links;
 use super::outbox::Outbox;
 use crate::net::{BatchSocket, Inbox, Streams, is_stream};
@@ -234,9 +234,7 @@ impl Worker {
             // Before the datagrams, so that other workers send at the same time.
             let parcels_wait = self.send_parcels();
             self.out.flush();
-            let counters = &self.out.counters;
-            self.gathering
-                .count(now, counters.datagrams_in, counters.datagrams_out);
+            self.gathering.received(now, self.out.counters.datagrams_in);
             self.out.events.flush();
             if self.out.events.is_waiting() {
                 next = next.min(now + EVENTS_RETRY);
@@ -247,15 +245,19 @@ impl Worker {
         }
     }
 
-    /// Waits for a datagram, a command or a timer, or as long as the pace says; `read_at` is when datagrams were read last.
-    /// `None` only looks.
-    fn wait(&mut self, events: &mut mio::Events, next: Option<Instant>, read_at: Instant) -> io::Result<()> {
-        let mut next = next;
+    /// Waits for a datagram, a command or a timer; where many datagrams come, for as long as the rhythm says since
+    /// `read_at`, when they were read last. `None` only looks.
+    fn wait(
+        &mut self,
+        events: &mut mio::Events,
+        mut next: Option<Instant>,
+        read_at: Instant,
+    ) -> io::Result<()> {
         if next.is_some()
-            && let Pace::Every(moment) = self.gathering.pace()
+            && let Some(rhythm) = self.gathering.rhythm()
         {
             // Commands and timers are in no greater hurry.
-            std::thread::sleep((read_at + moment).saturating_duration_since(Instant::now()));
+            std::thread::sleep((read_at + rhythm).saturating_duration_since(Instant::now()));
             next = None;
         }
         let time = next.map_or(Duration::ZERO, |next| {
@@ -266,12 +268,6 @@ impl Worker {
             result => result?,
         }
         self.handle_stream_events(Instant::now(), events);
-        if next.is_some()
-            && let Pace::After(moment) = self.gathering.pace()
-            && events.iter().any(|event| event.token() == SOCKET)
-        {
-            std::thread::sleep(moment);
-        }
         Ok(())
     }
 

@@ -115,7 +115,7 @@ fn desk(root: &std::path::Path) -> (Sfu, Desk) {
         bind: [127, 0, 0, 1].into(),
         port: 0,
         workers: 1,
-            worker_seats: 100,
+        worker_seats: 100,
         candidates: Vec::new(),
         publisher_bitrate_bps: 1_000_000,
         recording_size: seodang_rtp::FrameSize {
