@@ -20,6 +20,7 @@ mod parcel;
 mod publisher;
 mod reception;
 mod relay;
+mod remote;
 mod round_trip;
 mod seam;
 mod slot;

@@ -9,7 +9,7 @@ use seodang_rtp::{ReportBlock, RtcpWriter, RtpView, TransportArrivals};
 use super::bindings::{Binding, Bindings};
 use super::layers::MOST_LAYERS;
 use super::line::{Layer, Line, Stream};
-use super::relay::Remote;
+use super::remote::Remote;
 use super::stats::Counters;
 use super::{Negotiated, Output};
 

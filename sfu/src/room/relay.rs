@@ -1,21 +1,19 @@
 //! A lesson on several workers: each has a room, and what is sent to one of them is seen and heard in all.
 //!
-//! Whoever sends on another worker has a seat here without a subscriber. Its packets come in parcels and are forwarded as
-//! if they had come from the participant: kept for those who miss them, rewritten for each slot, measured for loudness. What
+//! Whoever sends on another worker has a seat here without a subscriber (`remote`). Its packets come in parcels and are forwarded
+//! as if they had come from the participant: kept for those who miss them, rewritten for each slot, measured for loudness. What
 //! goes back is which layers are needed, and wishes for key frames. Sound is relayed to every room, so that each of them knows
 //! all voices and chooses the loudest by itself; of pictures a room gets the layers that it needs.
 
 use std::time::Instant;
 
-use seodang_model::{MediaKind, ParticipantId, Rights};
+use seodang_model::{MediaKind, ParticipantId};
 use seodang_rtp::{RtpHeader, SenderInfo};
 
-use super::layers::Needs;
-use super::line::{Layer, LayerId, Line, LineId, Received, Receiving};
-use super::parcel::{Item, LayerName, Need, Parcel, RelayedPacket, Sender, SentLine};
+use super::Room;
+use super::line::{LayerId, Line, Received};
+use super::parcel::{LayerName, Need, Parcel, RelayedPacket, Sender, SentLine};
 use super::publisher::Publisher;
-use super::stats::Refusal;
-use super::{Output, Room};
 
 /// Workers there may be: one bit of a set each.
 pub(super) const MOST_WORKERS: usize = 64;
@@ -27,32 +25,40 @@ pub(super) struct Relay {
     /// Who sends here, as the others were told or shall be.
     roster: Vec<Sender>,
     /// Seats of those who send elsewhere.
-    seats: Vec<usize>,
+    pub(super) seats: Vec<usize>,
 }
 
 /// The room of the lesson on another worker.
-struct Peer {
+pub(super) struct Peer {
     worker: usize,
     /// What waits for it.
     open: Parcel,
     tell_roster: bool,
-    tell_needs: bool,
-}
-
-/// The end of a publisher who sends on another worker.
-#[derive(Debug)]
-pub(super) struct Remote {
-    pub(super) worker: usize,
-    /// Layers whose key frame shall be asked for there.
-    pub(super) asked: Vec<(usize, usize)>,
+    pub(super) tell_needs: bool,
+    /// Who sends there.
+    pub(super) senders: Vec<Sender>,
 }
 
 /// Workers to which a layer is relayed, as bits.
 pub(super) type Workers = u64;
 
 impl Relay {
-    fn peer(&mut self, worker: usize) -> Option<&mut Peer> {
+    pub(super) fn peer(&mut self, worker: usize) -> Option<&mut Peer> {
         self.peers.iter_mut().find(|peer| peer.worker == worker)
+    }
+
+    /// Nobody has a seat on `worker` any more.
+    pub(super) fn forget(&mut self, worker: usize) {
+        self.peers.retain(|peer| peer.worker != worker);
+    }
+
+    /// Everybody who sends elsewhere, with the worker.
+    pub(super) fn rosters(&self) -> Vec<(usize, Sender)> {
+        let all = self
+            .peers
+            .iter()
+            .flat_map(|peer| peer.senders.iter().map(|sender| (peer.worker, sender.clone())));
+        all.collect()
     }
 }
 
@@ -63,6 +69,7 @@ impl Peer {
             open: Parcel::default(),
             tell_roster: true,
             tell_needs: true,
+            senders: Vec::new(),
         };
         peer.open.hello = true;
         peer
@@ -138,8 +145,7 @@ impl Room {
         if std::mem::take(&mut peer.tell_roster) {
             parcel.roster = Some(relay.roster.clone());
         }
-        let tells_needs = std::mem::take(&mut peer.tell_needs);
-        let needs = parcel.needs.insert(Vec::new());
+        let mut needs = std::mem::take(&mut peer.tell_needs).then(Vec::new);
         for seat in &relay.seats {
             let Some(publisher) = &mut publishers[*seat] else {
                 continue;
@@ -148,76 +154,23 @@ impl Room {
             let Some(remote) = publisher.remote.as_mut().filter(|remote| remote.worker == worker) else {
                 continue;
             };
-            parcel
-                .wishes
-                .extend(remote.asked.drain(..).map(|(line, layer)| LayerName {
-                    participant,
-                    line,
-                    layer,
-                }));
-            let lines = publisher
-                .lines
-                .iter()
-                .enumerate()
-                .filter(|(_, line)| line.published);
-            needs.extend(lines.map(|(place, line)| Need {
+            let asked = remote.asked.drain(..).map(|(line, layer)| LayerName {
                 participant,
-                line: place,
-                layers: line.needs.told(),
-            }));
-        }
-        if !tells_needs {
-            parcel.needs = None;
-        }
-    }
-
-    /// Takes what the room on `worker` sent.
-    pub(crate) fn handle_parcel(
-        &mut self,
-        now: Instant,
-        worker: usize,
-        parcel: &Parcel,
-        out: &mut dyn Output,
-    ) {
-        if parcel.hello {
-            self.meet(&[worker]);
-        }
-        if self.relay.peer(worker).is_none() {
-            // It was not told of this room, which began after another one had ended.
-            return;
-        }
-        if parcel.gone {
-            self.relay.peers.retain(|peer| peer.worker != worker);
-            self.take_roster(now, worker, &[], out);
-            self.take_needs(worker, &[]);
-            return self.resolve(now, out);
-        }
-        if let Some(roster) = &parcel.roster {
-            self.take_roster(now, worker, roster, out);
-        }
-        if let Some(needs) = &parcel.needs {
-            self.take_needs(worker, needs);
-        }
-        if self.changed {
-            self.resolve(now, out);
-        }
-        for name in &parcel.wishes {
-            self.take_wish(now, *name, out);
-        }
-        for item in &parcel.items {
-            match item {
-                Item::Packet { packet, start, end } => {
-                    let taken = self.take_packet(now, worker, packet, parcel.payload(*start, *end), out);
-                    if let Err(refusal) = taken {
-                        self.counters.refuse(refusal);
-                    }
-                }
-                Item::Report { of, epoch, info } => self.take_report(now, worker, *of, *epoch, *info, out),
-            }
-            if self.changed {
-                self.resolve(now, out);
+                line,
+                layer,
+            });
+            parcel.wishes.extend(asked);
+            if let Some(needs) = &mut needs {
+                let lines = publisher.lines.iter().enumerate();
+                let published = lines.filter(|(_, line)| line.published);
+                needs.extend(published.map(|(place, line)| Need {
+                    participant,
+                    line: place,
+                    layers: line.needs.told(),
+                }));
             }
         }
+        parcel.needs = needs;
     }
 
     /// Relays an accepted packet to the rooms that need it. For a picture that finds no place a key frame is wished.
@@ -312,150 +265,6 @@ impl Room {
             }
         }
     }
-
-    /// Gives up the seat of a participant who sends elsewhere.
-    pub(super) fn forget_remote(&mut self, now: Instant, participant: ParticipantId, out: &mut dyn Output) {
-        let Some(seat) = self.seats.get(&participant).copied() else {
-            return;
-        };
-        if self.publishers[seat]
-            .as_ref()
-            .is_some_and(|one| one.remote.is_some())
-        {
-            self.seats.remove(&participant);
-            self.publishers[seat] = None;
-            self.relay.seats.retain(|other| *other != seat);
-            // Before another one takes the seat no slot may be fed from it.
-            self.resolve(now, out);
-        }
-    }
-
-    fn take_roster(&mut self, now: Instant, worker: usize, roster: &[Sender], out: &mut dyn Output) {
-        let here = self.relay.seats.iter().filter_map(|seat| {
-            let publisher = self.publishers[*seat].as_ref()?;
-            let from = publisher.remote.as_ref()?.worker;
-            (from == worker).then_some(publisher.participant)
-        });
-        let gone: Vec<_> = here
-            .filter(|participant| roster.iter().all(|sender| sender.participant != *participant))
-            .collect();
-        for participant in gone {
-            self.forget_remote(now, participant, out);
-        }
-        for sender in roster {
-            let Some(seat) = self.remote_seat(now, worker, sender.participant) else {
-                // It has moved here; the other room says so in a moment.
-                continue;
-            };
-            if let Some(publisher) = &mut self.publishers[seat] {
-                for (place, line) in publisher.lines.iter_mut().enumerate() {
-                    let sent = sender.lines.iter().find(|sent| sent.line == place);
-                    line.take_over(now, sent);
-                }
-            }
-        }
-        if let Some(peer) = self.relay.peer(worker) {
-            peer.tell_needs = true;
-        }
-        self.changed = true;
-    }
-
-    /// The seat of a participant who sends on `worker`; `None` if the participant has a seat of its own here.
-    fn remote_seat(&mut self, now: Instant, worker: usize, participant: ParticipantId) -> Option<usize> {
-        if let Some(seat) = self.seats.get(&participant).copied() {
-            let remote = self.publishers[seat].as_mut()?.remote.as_mut()?;
-            remote.worker = worker;
-            return Some(seat);
-        }
-        let seat = self.take_seat(participant);
-        let began = *self.began.get_or_insert(now);
-        self.publishers[seat] = Some(Publisher::remote(began, participant, worker));
-        self.relay.seats.push(seat);
-        Some(seat)
-    }
-
-    fn take_needs(&mut self, worker: usize, needs: &[Need]) {
-        for publisher in self.publishers.iter_mut().flatten() {
-            let participant = publisher.participant;
-            for (place, line) in publisher.lines.iter_mut().enumerate() {
-                let need = needs
-                    .iter()
-                    .find(|need| (need.participant, need.line) == (participant, place));
-                line.elsewhere.retain(|(other, _)| *other != worker);
-                line.elsewhere.extend(need.map(|need| (worker, need.layers)));
-            }
-        }
-        self.changed = true;
-    }
-
-    fn take_packet(
-        &mut self,
-        now: Instant,
-        worker: usize,
-        packet: &RelayedPacket,
-        payload: &[u8],
-        out: &mut dyn Output,
-    ) -> Result<(), Refusal> {
-        let id = self.remote_layer(worker, packet.of).ok_or(Refusal::Unpublished)?;
-        let publisher = self.publishers[id.line.seat].as_mut().ok_or(Refusal::Unbound)?;
-        let line = &mut publisher.lines[id.line.line];
-        let received = line.receive_relayed(now, packet, payload, &mut self.epochs)?;
-        self.distribute(now, id, &received, packet.header, payload, out);
-        self.rearm(id.line.seat);
-        Ok(())
-    }
-
-    fn take_report(
-        &mut self,
-        now: Instant,
-        worker: usize,
-        of: LayerName,
-        epoch: u64,
-        info: SenderInfo,
-        out: &mut dyn Output,
-    ) {
-        let Some(id) = self.remote_layer(worker, of) else {
-            return;
-        };
-        let publisher = self.publishers[id.line.seat].as_mut();
-        let layer = publisher.and_then(|publisher| publisher.lines[id.line.line].layers.get_mut(id.layer));
-        let stream = layer.and_then(|layer| layer.stream.as_mut());
-        if let Some(stream) = stream.filter(|stream| stream.origin == epoch) {
-            stream.report = Some((info.ntp, info.rtp));
-            let epoch = stream.epoch;
-            self.distribute_report(now, id, epoch, info, out);
-        }
-    }
-
-    /// A layer of a participant who sends on `worker`, as far as it may flow.
-    fn remote_layer(&self, worker: usize, of: LayerName) -> Option<LayerId> {
-        let seat = *self.seats.get(&of.participant)?;
-        let publisher = self.publishers[seat].as_ref()?;
-        let is_from = publisher
-            .remote
-            .as_ref()
-            .is_some_and(|remote| remote.worker == worker);
-        let line = publisher.lines.get(of.line)?;
-        (is_from && line.published && of.layer < line.layers.len()).then_some(LayerId {
-            line: LineId { seat, line: of.line },
-            layer: of.layer,
-        })
-    }
-
-    /// The key frame of a layer that is sent here is wished elsewhere.
-    fn take_wish(&mut self, now: Instant, of: LayerName, out: &mut dyn Output) {
-        let Some(seat) = self.seats.get(&of.participant).copied() else {
-            return;
-        };
-        let publisher = self.publishers[seat].as_mut().filter(|one| one.remote.is_none());
-        let Some(publisher) = publisher else { return };
-        let line = publisher.lines.get_mut(of.line);
-        if let Some(layer) = line.and_then(|line| line.layers.get_mut(of.layer)) {
-            layer.wishes.wish();
-            publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
-            self.rearm(seat);
-        }
-    }
 }
 
 impl LayerId {
@@ -469,53 +278,7 @@ impl LayerId {
     }
 }
 
-impl Publisher {
-    /// Of a participant who sends on `worker`.
-    pub(super) fn remote(began: Instant, participant: ParticipantId, worker: usize) -> Self {
-        // What it may send is decided there.
-        let rights = Rights {
-            may_publish: true,
-            may_share_screen: true,
-        };
-        let mut publisher = Self::new(began, participant, rights);
-        publisher.ready = true;
-        publisher.remote = Some(Remote {
-            worker,
-            asked: Vec::new(),
-        });
-        publisher
-    }
-
-    /// Whether somebody is told which layers of a line are needed: the sender of several, or the room it sends to.
-    pub(super) fn has_needs(&self, line: usize) -> bool {
-        let line = &self.lines[line];
-        line.layers.len() > 1 || self.remote.is_some() && line.source.kind() == MediaKind::Video
-    }
-}
-
 impl Line {
-    /// Becomes what a participant sends elsewhere; `None` if it does not.
-    fn take_over(&mut self, now: Instant, sent: Option<&SentLine>) {
-        let Some(sent) = sent else {
-            if self.published {
-                self.published = false;
-                self.reset();
-            }
-            return;
-        };
-        if !self.published || self.layers.len() != sent.sizes.len() {
-            self.layers.clear();
-            self.layers.resize_with(sent.sizes.len().max(1), Layer::default);
-            self.needs = Needs::of_another_room(self.layers.len());
-            self.published = true;
-            self.packets = 0;
-            self.heard_at = Some(now);
-        }
-        for (layer, size) in self.layers.iter_mut().zip(&sent.sizes) {
-            layer.size = size.or(layer.size);
-        }
-    }
-
     fn aim_relays(&mut self, now: Instant, everybody: Workers) {
         self.relays = Default::default();
         if self.source.kind() == MediaKind::Audio {
@@ -532,35 +295,6 @@ impl Line {
                 }
             }
         }
-    }
-
-    /// Takes a packet that another room of the lesson accepted.
-    fn receive_relayed(
-        &mut self,
-        now: Instant,
-        packet: &RelayedPacket,
-        payload: &[u8],
-        epochs: &mut u64,
-    ) -> Result<Received, Refusal> {
-        let begun = self.follow(now, packet, epochs)?;
-        let received = self.accept(
-            now,
-            packet.of.layer,
-            &Receiving {
-                index: packet.index,
-                begun,
-                repaired: false,
-                nack: false,
-                header: packet.header,
-                vp8: packet.vp8,
-                level: packet.level,
-                payload,
-            },
-        )?;
-        if let Some(stream) = &mut self.layers[packet.of.layer].stream {
-            stream.report = packet.report.or(stream.report);
-        }
-        Ok(received)
     }
 }
 

@@ -11,20 +11,26 @@ use super::*;
 /// Time between two turns of the workers.
 const TURN_MS: u64 = 5;
 
-/// The rooms of worker 0 and worker 1.
+/// The rooms of workers 0, 1 and so on.
 struct Spread {
-    rooms: [Class; 2],
+    rooms: Vec<Class>,
 }
 
 impl Spread {
     /// `here` are connected on worker 0, `there` on worker 1; each has slots.
     fn of(here: &[usize], there: &[usize], video: usize, audio: usize) -> Self {
+        Self::over(&[here, there], video, audio)
+    }
+
+    /// A room for each of these groups.
+    fn over(groups: &[&[usize]], video: usize, audio: usize) -> Self {
         let mut spread = Self {
-            rooms: [Class::empty(), Class::empty()],
+            rooms: groups.iter().map(|_| Class::empty()).collect(),
         };
-        spread.rooms[1].now = spread.rooms[0].now;
-        for (room, people) in [here, there].into_iter().enumerate() {
-            for number in people {
+        let now = spread.rooms[0].now;
+        for (room, people) in groups.iter().enumerate() {
+            spread.rooms[room].now = now;
+            for number in *people {
                 spread.join(room, *number);
                 spread.rooms[room].connect(*number, video, audio);
             }
@@ -36,8 +42,11 @@ impl Spread {
     /// As the driver does for somebody who is placed there.
     fn join(&mut self, room: usize, number: usize) {
         let class = &mut self.rooms[room];
-        if room == 1 {
+        if room > 0 {
             class.room.meet(&[0]);
+        }
+        if room > 1 {
+            class.room.meet(&[1]);
         }
         class.room.join(class.now, who(number), ALL, &mut class.out);
     }
@@ -58,8 +67,8 @@ impl Spread {
     /// Until nobody has anything to say.
     fn settle(&mut self) {
         for _ in 0..20 {
-            let told = [self.turn(0), self.turn(1)];
-            if told == [false, false] {
+            let told: Vec<_> = (0..self.rooms.len()).map(|room| self.turn(room)).collect();
+            if !told.contains(&true) {
                 return;
             }
         }
@@ -390,6 +399,38 @@ fn who_moves_to_the_other_worker_is_there_once() {
     assert_eq!(spread.seen(0, 3), [7]);
     assert_eq!(spread.rooms[1].room.report().participants.len(), 2);
     assert_eq!(spread.rooms[0].room.report().participants.len(), 1);
+}
+
+#[test]
+fn three_rooms_agree_on_who_moved_whatever_comes_first() {
+    let mut spread = Spread::over(&[&[0, 3], &[1], &[2]], 1, 1);
+    spread.publish(0, 0, Camera);
+    spread.view(2, 2, 1, &[(0, of(0, Camera))]);
+    spread.camera(0, 0, 1, true);
+    assert_eq!(spread.seen(2, 2), [1]);
+    let now = spread.rooms[0].now;
+    for late in [false, true] {
+        // What the first worker says of its participant is still under way when the second has it.
+        let (from, to) = if late { (1, 0) } else { (0, 1) };
+        spread.rooms[from].publish(0, Microphone);
+        let mut stale = Parcel::default();
+        spread.rooms[from].room.post(2, &mut stale);
+        let Class { room, out, .. } = &mut spread.rooms[from];
+        room.leave(now, who(0), out);
+        spread.join(to, 0);
+        spread.rooms[to].connect(0, 1, 1);
+        spread.rooms[to].publish(0, Camera);
+        if late {
+            spread.turn(to);
+        }
+        let Class { room, out, .. } = &mut spread.rooms[2];
+        room.handle_parcel(now, from, &stale, out);
+        spread.settle();
+        spread.forget();
+        spread.camera(to, 0, 1, true);
+        spread.camera(to, 0, 2, false);
+        assert_eq!(spread.seen(2, 2), [1, 2], "late: {late}");
+    }
 }
 
 #[test]
