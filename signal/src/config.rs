@@ -110,7 +110,7 @@ settings! {
     /// Media threads, at most 64; each has a port of its own (UDP and TCP) and carries whole rooms, as long as they are
     /// not larger than worker_seats. 0 takes one for each core, at most 16.
     workers: u16 = 0;
-    /// Participants of one room on one worker, 1 to 500. Those who join beyond are placed on a worker that has fewer
+    /// Participants of one room on one worker, 1 to 1,000. Those who join beyond are placed on a worker that has fewer
     /// participants: a packet then leaves to all of them sooner.
     worker_seats: u16 = 100;
     /// Bitrate each participant is told to send at most, in bits per second.
@@ -120,7 +120,7 @@ settings! {
     recording_width: u16 = 640;
     /// And up to this many pixels high.
     recording_height: u16 = 480;
-    /// Most participants of a room at a time, 1 to 500.
+    /// Most participants of a room at a time, 1 to 1,000.
     room_capacity: u32 = 40;
     /// Seconds for which the seat of somebody who vanished is kept.
     seat_grace_s: u64 = 30;
@@ -261,8 +261,8 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         within("workers", u64::from(self.workers), 0, 64)?;
-        within("worker_seats", u64::from(self.worker_seats), 1, 500)?;
-        within("room_capacity", u64::from(self.room_capacity), 1, 500)?;
+        within("worker_seats", u64::from(self.worker_seats), 1, 1_000)?;
+        within("room_capacity", u64::from(self.room_capacity), 1, 1_000)?;
         within("seat_grace_s", self.seat_grace_s, 1, 3_600)?;
         within("lesson_empty_end_s", self.lesson_empty_end_s, 1, 86_400)?;
         within("lesson_hostless_end_s", self.lesson_hostless_end_s, 1, 86_400)?;
