@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use proptest::prelude::*;
 use seodang_model::Source::{Camera, Microphone, Screen};
 use seodang_rtp::{NtpTime, SenderInfo};
 
@@ -313,6 +314,7 @@ fn a_slot_goes_from_a_sender_there_to_one_here_and_back() {
 #[test]
 fn who_leaves_or_stops_is_gone_everywhere() {
     let mut spread = Spread::watched();
+    spread.publish(0, 0, Microphone);
     let shown = |spread: &Spread| spread.rooms[1].out.shown(who(1))[0];
     assert_eq!(shown(&spread), Some(of(0, Camera)));
     spread.rooms[0].unpublish(0, Camera);
@@ -652,4 +654,84 @@ fn forged_or_stale_parcels_of_nobody_change_nothing() {
     let Class { room, out, .. } = &mut spread.rooms[1];
     room.handle_parcel(now, 0, &parcel, out);
     assert!(out.rtp.is_empty() && !room.is_spread());
+}
+
+/// Senders 0 and 1 and watchers 2 and 3, of whom the first are on worker 0.
+#[derive(Clone, Debug)]
+enum Step {
+    Picture { sender: usize, skip: u16, key: bool },
+    View { watcher: usize, sender: usize },
+    Nack { watcher: usize, behind: u16 },
+    Republish { sender: usize },
+    Reconnect { sender: usize },
+    Turn { room: usize },
+    Wait { ms: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let one = || 0..2_usize;
+    prop_oneof![
+        12 => (one(), 1..4_u16, prop::bool::weighted(0.3))
+            .prop_map(|(sender, skip, key)| Step::Picture { sender, skip, key }),
+        2 => (one(), one()).prop_map(|(watcher, sender)| Step::View { watcher, sender }),
+        4 => (one(), 0..8_u16).prop_map(|(watcher, behind)| Step::Nack { watcher, behind }),
+        1 => one().prop_map(|sender| Step::Republish { sender }),
+        1 => one().prop_map(|sender| Step::Reconnect { sender }),
+        6 => one().prop_map(|room| Step::Turn { room }),
+        1 => (1..3_000_u64).prop_map(|ms| Step::Wait { ms }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_index_is_given_out_twice_with_different_bytes_in_any_room(steps in prop::collection::vec(step(), 1..120)) {
+        let mut spread = Spread::of(&[0, 2], &[1, 3], 1, 1);
+        let mut counts = [0_u16; 2];
+        let mut pictures = 0_u16;
+        for sender in 0..2 {
+            spread.publish(sender, sender, Camera);
+        }
+        for (generation, step) in (1..).zip(steps) {
+            match step {
+                Step::Picture { sender, skip, key } => {
+                    counts[sender] = counts[sender].wrapping_add(skip);
+                    pictures += 1;
+                    let mut packet = picture(sender, counts[sender], key);
+                    let end = packet.len() - 2;
+                    packet[end..].copy_from_slice(&pictures.to_be_bytes());
+                    spread.rooms[sender].send(sender, &packet);
+                }
+                Step::View { watcher, sender } => {
+                    spread.rooms[watcher].view(watcher + 2, generation, &[(0, of(sender, Camera))]);
+                }
+                Step::Nack { watcher, behind } => {
+                    let newest = spread.rooms[watcher].given(watcher + 2).last().map(|given| given.index as u16);
+                    let lost = newest.map(|newest| newest.wrapping_sub(behind));
+                    spread.rooms[watcher]
+                        .rtcp(watcher + 2, |writer| writer.nack(9, slot_ssrc(watcher + 2, 0), lost.into_iter()));
+                }
+                Step::Republish { sender } => {
+                    spread.rooms[sender].unpublish(sender, Camera);
+                    spread.rooms[sender].publish(sender, Camera);
+                    counts[sender] = 0;
+                }
+                Step::Reconnect { sender } => {
+                    spread.rooms[sender].connect(sender, 1, 1);
+                    counts[sender] = 0;
+                }
+                Step::Turn { room } => {
+                    spread.turn(room);
+                }
+                Step::Wait { ms } => spread.wait(ms),
+            }
+        }
+        for (room, class) in spread.rooms.iter().enumerate() {
+            let mut given_out = HashMap::new();
+            for given in class.given(room + 2) {
+                let ssrc = given.view().header.ssrc;
+                let before = given_out.insert((ssrc, given.index), &given.bytes);
+                prop_assert!(before.is_none_or(|before| *before == given.bytes), "{given:?}");
+            }
+        }
+    }
 }
