@@ -104,6 +104,18 @@ impl Assembler {
             self.contained(participant, |person, desk| person.tick(now, desk));
             self.attach_again(participant, now);
             self.tell_kept(participant, now);
+            self.forget_if_over(participant, now);
+        }
+    }
+
+    /// Who left without leaving anything behind comes back as somebody new; a lesson may see hundreds of them.
+    fn forget_if_over(&mut self, participant: ParticipantId, now: Instant) {
+        if self
+            .people
+            .get(&participant)
+            .is_some_and(|person| person.is_over(now))
+        {
+            self.people.remove(&participant);
         }
     }
 
