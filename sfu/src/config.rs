@@ -14,8 +14,11 @@ pub struct SfuConfig {
     pub port: u16,
     /// Whether the ports are opened for TCP as well (ICE-TCP).
     pub tcp: bool,
-    /// Media threads, 1 to 64. A room lives on one of them.
+    /// Media threads, 1 to 64. A room lives on one of them, or on several when it outgrows that.
     pub workers: u16,
+    /// Participants of one room that a worker carries before those who join are placed on another one with fewer
+    /// participants; at least 1.
+    pub worker_seats: u16,
     /// Addresses offered as host candidates. Empty: `bind` if it is one address, else every interface address that is
     /// neither loopback nor link-local, and 127.0.0.1 only if there is none.
     pub candidates: Vec<IpAddr>,

@@ -5,8 +5,10 @@ mod connection;
 mod counters;
 mod events;
 mod gathering;
+mod links;
 mod outbox;
 mod worker;
 
 pub use candidates::offered_addresses;
+pub(crate) use links::Links;
 pub(crate) use worker::{Command, CommandQueue, Worker, WorkerConfig};

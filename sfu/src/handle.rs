@@ -1,6 +1,5 @@
 //! The one entry: commands in, events out.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,8 +8,9 @@ use seodang_model::protocol::{Offer, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Command, CommandQueue, Worker, WorkerConfig, offered_addresses};
+use crate::driver::{Command, CommandQueue, Links, Worker, WorkerConfig, offered_addresses};
 use crate::net::{BatchSocket, Streams};
+use crate::placing::Placing;
 use crate::room::RoomConfig;
 use crate::transport::dtls::Identity;
 use crate::transport::sdp::read_offer;
@@ -30,7 +30,7 @@ pub struct Sfu {
 /// A participant takes its place on a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
-    /// The lesson; its first join chooses the worker.
+    /// The lesson. It stays on the worker of its first join until it outgrows that.
     pub lesson: LessonId,
     /// Who. Joining again keeps the connection and replaces the rights.
     pub participant: ParticipantId,
@@ -49,7 +49,7 @@ impl Sfu {
         let identity = Arc::new(Identity::generate(&provider)?);
         let hosts = offered_addresses(config.bind, &config.candidates)?;
         let (sender, events) = mpsc::channel(EVENTS);
-        let (mut queues, mut threads, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut workers, mut queues, mut addresses) = (Vec::new(), Vec::<CommandQueue>::new(), Vec::new());
         let mut receive_buffer_bytes = usize::MAX;
         for index in 0..config.workers.max(1) {
             let port = if config.port == 0 {
@@ -86,14 +86,24 @@ impl Sfu {
                 events: sender.clone(),
             })
             .map_err(SfuError::Thread)?;
-            let thread = std::thread::Builder::new().name(format!("media-{index}"));
-            threads.push(thread.spawn(move || worker.run()).map_err(SfuError::Thread)?);
+            workers.push(worker);
             queues.push(queue);
             addresses.push(address);
         }
+        let wakers: Vec<_> = queues.iter().map(|queue| Arc::clone(&queue.waker)).collect();
+        let mut threads = Vec::new();
+        for (index, (worker, links)) in workers.into_iter().zip(Links::between(&wakers)).enumerate() {
+            let thread = std::thread::Builder::new().name(format!("media-{index}"));
+            threads.push(
+                thread
+                    .spawn(move || worker.run(links))
+                    .map_err(SfuError::Thread)?,
+            );
+        }
+        let placing = Placing::new(queues.len(), config.worker_seats.into());
         let handle = SfuHandle {
             queues: queues.into(),
-            placing: Arc::default(),
+            placing: Arc::new(Mutex::new(placing)),
             receive_buffer_bytes,
         };
         Ok((
@@ -139,34 +149,6 @@ pub struct SfuHandle {
     receive_buffer_bytes: usize,
 }
 
-/// Which worker has which room.
-#[derive(Debug, Default)]
-struct Placing {
-    lessons: HashMap<LessonId, usize>,
-    participants: HashMap<ParticipantId, (LessonId, usize)>,
-}
-
-impl Placing {
-    /// The worker of a lesson: its own, or for a first join the one with the fewest participants.
-    fn worker_for(&self, lesson: LessonId, workers: usize) -> usize {
-        let load = |worker: &usize| {
-            let here = self.participants.values().filter(|(_, on)| on == worker);
-            here.count()
-        };
-        let own = self.lessons.get(&lesson).copied();
-        own.or_else(|| (0..workers).min_by_key(load)).unwrap_or_default()
-    }
-
-    /// Forgets a participant, and its lesson with the last one.
-    fn leave(&mut self, participant: ParticipantId) {
-        if let Some((lesson, _)) = self.participants.remove(&participant)
-            && self.participants.values().all(|(other, _)| *other != lesson)
-        {
-            self.lessons.remove(&lesson);
-        }
-    }
-}
-
 impl std::fmt::Debug for SfuHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SfuHandle")
@@ -190,21 +172,23 @@ impl SfuHandle {
         {
             // Held while sending, so that a worker sees joins and leaves in the order in which they were placed.
             let mut placing = self.placing();
-            if let Some((earlier, on)) = placing.participants.get(&participant).copied()
+            if let Some((earlier, on)) = placing.place_of(participant)
                 && earlier != lesson
             {
                 self.queues[on].send(Command::Leave(participant))?;
                 placing.leave(participant);
             }
-            let worker = placing.worker_for(lesson, self.queues.len());
+            let worker = placing.worker_for(lesson, participant);
+            let mut others = placing.workers_of(lesson);
+            others.retain(|other| *other != worker);
             self.queues[worker].send(Command::Join {
                 lesson,
                 participant,
                 rights,
+                others,
                 done,
             })?;
-            placing.lessons.insert(lesson, worker);
-            placing.participants.insert(participant, (lesson, worker));
+            placing.take(lesson, participant, worker);
         }
         answer.await.map_err(|_| SfuError::Busy)
     }
@@ -333,7 +317,7 @@ impl SfuHandle {
     /// When the worker does not take commands.
     pub fn leave(&self, participant: ParticipantId) -> Result<(), SfuError> {
         let mut placing = self.placing();
-        let Some((_, worker)) = placing.participants.get(&participant).copied() else {
+        let Some((_, worker)) = placing.place_of(participant) else {
             return Ok(());
         };
         self.queues[worker].send(Command::Leave(participant))?;
@@ -344,19 +328,23 @@ impl SfuHandle {
     /// Ends a room. Answered when every sink of it is dropped.
     ///
     /// # Errors
-    /// When the worker does not take commands.
+    /// When one of its workers does not take commands; ending it again ends what is left.
     pub async fn close_room(&self, lesson: LessonId) -> Result<(), SfuError> {
-        let (done, answer) = oneshot::channel();
-        {
+        let mut answers = Vec::new();
+        let told = {
             let mut placing = self.placing();
-            let Some(worker) = placing.lessons.get(&lesson).copied() else {
-                return Ok(());
-            };
-            self.queues[worker].send(Command::CloseRoom { lesson, done })?;
-            placing.lessons.remove(&lesson);
-            placing.participants.retain(|_, (other, _)| *other != lesson);
+            placing.workers_of(lesson).into_iter().try_for_each(|worker| {
+                let (done, answer) = oneshot::channel();
+                self.queues[worker].send(Command::CloseRoom { lesson, done })?;
+                placing.close(lesson, worker);
+                answers.push(answer);
+                Ok(())
+            })
+        };
+        for answer in answers {
+            answer.await.map_err(|_| SfuError::Busy)?;
         }
-        answer.await.map_err(|_| SfuError::Busy)
+        told
     }
 
     /// Who sends and receives what.
@@ -364,16 +352,20 @@ impl SfuHandle {
     /// # Errors
     /// When the worker does not take commands.
     pub async fn room_report(&self, lesson: LessonId) -> Result<RoomReport, SfuError> {
-        let Some(worker) = self.placing().lessons.get(&lesson).copied() else {
-            return Ok(RoomReport::default());
-        };
-        let (report, answer) = oneshot::channel();
-        self.queues[worker].send(Command::Report { lesson, report })?;
-        answer.await.map_err(|_| SfuError::Busy)
+        let workers = self.placing().workers_of(lesson);
+        let mut whole = RoomReport::default();
+        for worker in workers {
+            let (report, answer) = oneshot::channel();
+            self.queues[worker].send(Command::Report { lesson, report })?;
+            let part = answer.await.map_err(|_| SfuError::Busy)?;
+            whole.participants.extend(part.participants);
+        }
+        whole.participants.sort_by_key(|report| report.participant);
+        Ok(whole)
     }
 
     /// The counters of all workers; a worker that does not answer is left out. Beside them stand how many `rooms` and
-    /// `connections` there are, and the `receive_buffer_bytes` of each socket.
+    /// `connections` there are (a room on several workers counts on each), and the `receive_buffer_bytes` of each socket.
     pub async fn stats(&self) -> SfuStats {
         let mut sum = SfuStats::new();
         for queue in self.queues.iter() {
@@ -398,16 +390,14 @@ impl SfuHandle {
     }
 
     fn worker_of(&self, participant: ParticipantId) -> Result<usize, SfuError> {
-        let placing = self.placing();
-        let place = placing
-            .participants
-            .get(&participant)
-            .ok_or(SfuError::UnknownParticipant(participant))?;
-        Ok(place.1)
+        let place = self.placing().place_of(participant);
+        place
+            .map(|(_, worker)| worker)
+            .ok_or(SfuError::UnknownParticipant(participant))
     }
 
     fn placing(&self) -> std::sync::MutexGuard<'_, Placing> {
-        // A panic while it was held left it whole: each change is a single insertion or removal.
+        // A panic while it was held would be a bug of the counts alone, which only choose workers.
         self.placing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -426,27 +416,5 @@ fn open_socket(bind: IpAddr, port: u16) -> std::io::Result<BatchSocket> {
             BatchSocket::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
         }
         bound => bound,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lesson_stays_on_its_worker_and_the_next_goes_to_the_least_loaded() {
-        let (first, second) = (LessonId::from_bits(1), LessonId::from_bits(2));
-        let (ann, ben) = (ParticipantId::from_bits(1), ParticipantId::from_bits(2));
-        let mut placing = Placing::default();
-        assert_eq!(placing.worker_for(first, 2), 0);
-        placing.lessons.insert(first, 0);
-        placing.participants.insert(ann, (first, 0));
-        placing.participants.insert(ben, (first, 0));
-        assert_eq!(placing.worker_for(first, 2), 0);
-        assert_eq!(placing.worker_for(second, 2), 1);
-        placing.leave(ann);
-        assert!(placing.lessons.contains_key(&first));
-        placing.leave(ben);
-        assert!(placing.lessons.is_empty());
     }
 }

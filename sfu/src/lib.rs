@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod handle;
 mod net;
+mod placing;
 pub mod probe;
 mod room;
 mod sink;

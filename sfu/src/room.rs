@@ -16,8 +16,11 @@ mod line;
 mod loudness;
 mod mirror;
 mod nack;
+mod parcel;
 mod publisher;
 mod reception;
+mod relay;
+mod remote;
 mod round_trip;
 mod seam;
 mod slot;
@@ -42,7 +45,9 @@ pub(crate) use seam::{
 
 use crate::{ParticipantReport, PublicationReport, RoomReport, SfuStats, TrackSink};
 use line::{LineId, Route};
+pub(crate) use parcel::Parcel;
 use publisher::{Publisher, place, send_pli};
+use relay::Relay;
 use stats::Counters;
 use subscriber::Subscriber;
 use timers::Timers;
@@ -67,6 +72,8 @@ pub(crate) struct Room {
     review_at: Option<Instant>,
     /// Of the publishers.
     timers: Timers,
+    /// The lesson's rooms on other workers.
+    relay: Relay,
     counters: Counters,
     writer: RtcpWriter,
     /// A packet that is sent again.
@@ -92,6 +99,7 @@ impl Room {
             contest_at: None,
             review_at: None,
             timers: Timers::default(),
+            relay: Relay::default(),
             counters: Counters::default(),
             writer: RtcpWriter::default(),
             scratch: Vec::new(),
@@ -107,22 +115,28 @@ impl Room {
         rights: Rights,
         out: &mut dyn Output,
     ) {
+        // Whoever moved here from another worker does not send there any more.
+        self.forget_remote(now, participant, out);
         if self.seats.contains_key(&participant) {
             return self.set_rights(now, participant, rights, out);
         }
-        let seat = self
-            .publishers
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or_else(|| {
-                self.publishers.push(None);
-                self.subscribers.push(None);
-                self.publishers.len() - 1
-            });
+        self.stay();
+        let seat = self.take_seat(participant);
         let began = *self.began.get_or_insert(now);
         self.publishers[seat] = Some(Publisher::new(began, participant, rights));
         self.subscribers[seat] = Some(Subscriber::new(now, participant));
+    }
+
+    /// A place for a participant who has none.
+    fn take_seat(&mut self, participant: ParticipantId) -> usize {
+        let free = self.publishers.iter().position(Option::is_none);
+        let seat = free.unwrap_or_else(|| {
+            self.publishers.push(None);
+            self.subscribers.push(None);
+            self.publishers.len() - 1
+        });
         self.seats.insert(participant, seat);
+        seat
     }
 
     /// Replaces the rights; what may no longer be sent is dropped from the next packet on.
@@ -329,6 +343,9 @@ impl Room {
         };
         (self.publishers[seat], self.subscribers[seat]) = (None, None);
         self.resolve(now, out);
+        if self.subscribers.iter().all(Option::is_none) {
+            self.part();
+        }
     }
 
     /// Does what is due at `now`.
@@ -363,9 +380,9 @@ impl Room {
             .min()
     }
 
-    /// Whether nobody has a seat.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+    /// Whether nobody has a seat, and every other room of the lesson was told so.
+    pub(crate) fn is_over(&self) -> bool {
+        self.subscribers.iter().all(Option::is_none) && !self.is_spread()
     }
 
     /// Everyone's publications and slots. ICE states are the driver's to fill in.

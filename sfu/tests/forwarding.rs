@@ -4,6 +4,8 @@
 mod door;
 #[path = "forwarding/peer.rs"]
 mod peer;
+#[path = "forwarding/spread.rs"]
+mod spread;
 #[path = "forwarding/streams.rs"]
 mod streams;
 
@@ -223,6 +225,7 @@ async fn ipv6_and_ipv4_meet_on_one_port() {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         &[Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
         1,
+        100,
     );
     let mut sender = enter(&handle, 1, Peer::sending()).await;
     let mut watcher = enter(&handle, 2, Peer::watching_from("[::1]:0")).await;
@@ -429,7 +432,7 @@ async fn one_forged_record_from_a_known_address_ends_nothing() {
 }
 
 #[tokio::test]
-async fn each_lesson_lives_on_one_worker_and_browsers_are_told_its_port() {
+async fn a_lesson_that_fits_lives_on_one_worker_and_browsers_are_told_its_port() {
     let (sfu, handle, _events) = start_workers(2);
     let ports = sfu.local_addresses();
     assert_ne!(ports[0], ports[1]);
@@ -490,15 +493,26 @@ fn start() -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
 
 fn start_workers(workers: u16) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    start_on(localhost, &[localhost], workers)
+    start_on(localhost, &[localhost], workers, 100)
+}
+
+/// Rooms of more than `worker_seats` participants spread over the workers.
+fn start_spread(workers: u16, worker_seats: u16) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    start_on(localhost, &[localhost], workers, worker_seats)
 }
 
 fn start_on(
     bind: IpAddr,
     candidates: &[IpAddr],
     workers: u16,
+    worker_seats: u16,
 ) -> (Sfu, SfuHandle, tokio::sync::mpsc::Receiver<SfuEvent>) {
-    Sfu::start(config(bind, candidates, workers)).expect("loopback can be bound")
+    let config = SfuConfig {
+        worker_seats,
+        ..config(bind, candidates, workers)
+    };
+    Sfu::start(config).expect("loopback can be bound")
 }
 
 fn config(bind: IpAddr, candidates: &[IpAddr], workers: u16) -> SfuConfig {
@@ -507,6 +521,7 @@ fn config(bind: IpAddr, candidates: &[IpAddr], workers: u16) -> SfuConfig {
         port: 0,
         tcp: true,
         workers,
+        worker_seats: 100,
         candidates: candidates.to_vec(),
         publisher_bitrate_bps: 2_000_000,
         recording_size: seodang_rtp::FrameSize {

@@ -109,9 +109,12 @@ settings! {
     turn_secret: Option<Token> = None;
     /// Seconds for which a TURN credential is good, 60 to 86,400; when half of them are over a fresh one comes.
     turn_lifetime_s: u64 = 21_600;
-    /// Media threads, at most 64; each has a port of its own (UDP and TCP) and carries whole rooms. 0 takes one for each
-    /// core, at most 16.
+    /// Media threads, at most 64; each has a port of its own (UDP and TCP) and carries whole rooms, as long as they are
+    /// not larger than worker_seats. 0 takes one for each core, at most 16.
     workers: u16 = 0;
+    /// Participants of one room on one worker, 1 to 1,000. Those who join beyond are placed on a worker that has fewer
+    /// participants: a packet then leaves to all of them sooner.
+    worker_seats: u16 = 100;
     /// Bitrate each participant is told to send at most, in bits per second.
     media_bitrate_bps: u64 = 2_500_000;
     /// Of each camera, recordings and captures take the largest picture up to this many pixels wide (high, if the
@@ -124,7 +127,7 @@ settings! {
     capture_width: Option<u16> = None;
     /// And up to this many pixels high.
     capture_height: Option<u16> = None;
-    /// Most participants of a room at a time, 1 to 500.
+    /// Most participants of a room at a time, 1 to 1,000.
     room_capacity: u32 = 40;
     /// Seconds for which the seat of somebody who vanished is kept.
     seat_grace_s: u64 = 30;
@@ -295,7 +298,8 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         within("workers", u64::from(self.workers), 0, 64)?;
-        within("room_capacity", u64::from(self.room_capacity), 1, 500)?;
+        within("worker_seats", u64::from(self.worker_seats), 1, 1_000)?;
+        within("room_capacity", u64::from(self.room_capacity), 1, 1_000)?;
         within("seat_grace_s", self.seat_grace_s, 1, 3_600)?;
         within("lesson_empty_end_s", self.lesson_empty_end_s, 1, 86_400)?;
         within("lesson_hostless_end_s", self.lesson_hostless_end_s, 1, 86_400)?;

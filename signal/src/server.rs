@@ -348,6 +348,7 @@ fn media_config(config: &Config) -> SfuConfig {
         port: config.media_port,
         tcp: config.media_tcp,
         workers: config.media_workers(),
+        worker_seats: config.worker_seats,
         candidates: config.media_addresses.clone(),
         publisher_bitrate_bps: config.media_bitrate_bps,
         recording_size: config.recording_size(),

@@ -46,7 +46,7 @@ impl Server {
                 "--log",
                 "warn",
             ])
-            .args(["--room-capacity", "500", "--media-addresses", &media.to_string()])
+            .args(["--room-capacity", "1000", "--media-addresses", &media.to_string()])
             .args(["--workers", &workers.to_string()])
             // A folder of its own making: the server refuses one that others may read.
             .arg("--data")

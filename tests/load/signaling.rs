@@ -64,7 +64,7 @@ async fn ask(server: SocketAddr, request: &str) -> anyhow::Result<String> {
 }
 
 /// Places of a room: the most there are.
-const CAPACITY: u32 = 500;
+const CAPACITY: u32 = 1_000;
 
 /// What a seat is taken with.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod commands;
 mod door;
+mod relay;
 mod streams;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::events::Events;
 use super::gathering::Gathering;
+use super::links::Links;
 use super::outbox::Outbox;
 use crate::net::{BatchSocket, Inbox, Streams, is_stream};
 use crate::room::{Output as _, Room, RoomConfig};
@@ -33,6 +35,8 @@ const COMMANDS: usize = 4_096;
 const BATCHES_A_TURN: usize = 4;
 /// Events that found their channel full are tried again after this.
 const EVENTS_RETRY: Duration = Duration::from_millis(20);
+/// Parcels for which another worker has no place are tried again after this.
+const PARCELS_RETRY: Duration = Duration::from_millis(2);
 /// How often silent connections are looked for.
 const LIVENESS_PERIOD: Duration = Duration::from_secs(1);
 
@@ -45,6 +49,8 @@ pub(crate) enum Command {
         lesson: LessonId,
         participant: ParticipantId,
         rights: Rights,
+        /// The other workers on which the lesson has a room.
+        others: Vec<usize>,
         done: oneshot::Sender<()>,
     },
     Offer {
@@ -86,7 +92,7 @@ pub(crate) enum Command {
 #[derive(Clone)]
 pub(crate) struct CommandQueue {
     commands: SyncSender<Command>,
-    waker: Arc<Waker>,
+    pub(crate) waker: Arc<Waker>,
 }
 
 impl CommandQueue {
@@ -133,6 +139,9 @@ pub(crate) struct Worker {
     handshakes_at: Option<Instant>,
     handshakes_changed: bool,
     gathering: Gathering,
+    links: Links,
+    /// Used in each turn: workers that get a parcel.
+    addressees: Vec<usize>,
 }
 
 impl Worker {
@@ -170,6 +179,8 @@ impl Worker {
             handshakes_at: None,
             handshakes_changed: false,
             gathering: Gathering::new(Instant::now()),
+            links: Links::default(),
+            addressees: Vec::new(),
         };
         Ok((
             worker,
@@ -180,8 +191,10 @@ impl Worker {
         ))
     }
 
-    /// Runs until told to stop.
-    pub(crate) fn run(mut self) {
+    /// Runs until told to stop. `links` lead to the other workers.
+    pub(crate) fn run(mut self, links: Links) {
+        self.links = links;
+        let mut parcels = Vec::new();
         let mut events = mio::Events::with_capacity(8);
         let mut inbox = Inbox::new();
         let mut unread = false;
@@ -199,6 +212,9 @@ impl Worker {
                 tracing::error!(%error, "a media worker cannot wait for its socket");
                 return;
             }
+            // Before the commands are taken, to be handled after them: what a parcel speaks of was commanded before it
+            // was sent.
+            self.links.receive(&mut parcels);
             while let Ok(command) = self.commands.try_recv() {
                 if matches!(command, Command::Shutdown) {
                     self.say_goodbye();
@@ -206,6 +222,7 @@ impl Worker {
                 }
                 self.handle_command(Instant::now(), command);
             }
+            self.handle_parcels(Instant::now(), &mut parcels);
             // Readiness is told once: reading goes on until the socket is empty, a turn at a time.
             read_at = Instant::now();
             unread = self.read_datagrams(&mut inbox);
@@ -216,11 +233,16 @@ impl Worker {
                 self.handle_timeouts(now);
                 next = self.next_timeout();
             }
+            // Before the datagrams, so that other workers send at the same time.
+            let parcels_wait = self.send_parcels();
             self.out.flush();
             self.gathering.received(now, self.out.counters.datagrams_in);
             self.out.events.flush();
             if self.out.events.is_waiting() {
                 next = next.min(now + EVENTS_RETRY);
+            }
+            if parcels_wait {
+                next = next.min(now + PARCELS_RETRY);
             }
         }
     }
@@ -298,12 +320,7 @@ impl Worker {
             }
         }
         for lesson in faulty {
-            self.out.counters.panics_contained += 1;
-            tracing::error!(%lesson, "a panic in a room's timer ended its media connections; this is a bug");
-            // Whose state it was is not known; without connections a room has no timers.
-            for participant in self.participants_of(lesson) {
-                self.disconnect(now, participant, Some("fault on the server"));
-            }
+            self.end_faulty(now, lesson);
         }
         if self.handshakes_at.is_some_and(|at| at <= now) {
             self.handle_handshake_timeouts(now);
@@ -322,6 +339,16 @@ impl Worker {
                 self.out.counters.connections_lost += 1;
                 self.disconnect(now, participant, Some("no sign of the other end"));
             }
+        }
+    }
+
+    /// A panic in a room, of which it is not known whose state it was.
+    fn end_faulty(&mut self, now: Instant, lesson: LessonId) {
+        self.out.counters.panics_contained += 1;
+        tracing::error!(%lesson, "a panic in a room ended its media connections; this is a bug");
+        // Without connections a room has no timers.
+        for participant in self.participants_of(lesson) {
+            self.disconnect(now, participant, Some("fault on the server"));
         }
     }
 
@@ -348,7 +375,7 @@ impl Worker {
             && let Some(room) = self.rooms.get_mut(&lesson)
         {
             room.leave(now, participant, &mut self.out);
-            if room.is_empty() {
+            if room.is_over() {
                 self.drop_room(lesson);
             }
         }

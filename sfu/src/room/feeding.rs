@@ -45,9 +45,9 @@ impl Room {
         (0..self.publishers.len()).for_each(|seat| self.rearm(seat));
         self.tell_slots(out);
         self.tell_layers(now, out);
+        self.tell_rooms();
         let layered = |publisher: &Publisher| {
-            (0..publisher.lines.len())
-                .any(|line| publisher.lines[line].layers.len() > 1 && publisher.is_active(line))
+            (0..publisher.lines.len()).any(|line| publisher.has_needs(line) && publisher.is_active(line))
         };
         let limited = |subscriber: &Subscriber| subscriber.ready && subscriber.downlink.limit_bps().is_some();
         let reviewed =
@@ -64,6 +64,7 @@ impl Room {
         self.aim_pictures(now);
         self.aim_sound(now);
         self.aim_mirrors(now);
+        self.aim_relays(now);
         self.resolve_routes();
     }
 
@@ -81,30 +82,34 @@ impl Room {
         }
     }
 
-    /// Tells senders which layers are needed.
+    /// Tells senders, or the rooms they send to, which layers are needed.
     fn tell_layers(&mut self, now: Instant, out: &mut dyn Output) {
+        let mut rooms = Vec::new();
         for publisher in self.publishers.iter_mut().flatten() {
             for place in 0..publisher.lines.len() {
-                if publisher.lines[place].layers.len() == 1 || !publisher.is_active(place) {
+                if !publisher.has_needs(place) || !publisher.is_active(place) {
                     continue;
                 }
                 let line = &mut publisher.lines[place];
-                if line.needs.update(now, line.needed).is_some() {
-                    out.event(layers_event(publisher.participant, &publisher.lines[place]));
+                if line.needs.update(now, line.needed).is_none() {
+                    continue;
+                }
+                match &publisher.remote {
+                    Some(remote) => rooms.push(remote.worker),
+                    None => out.event(layers_event(publisher.participant, &publisher.lines[place])),
                 }
             }
         }
+        rooms.into_iter().for_each(|worker| self.tell_needs(worker));
     }
 
     fn aim_pictures(&mut self, now: Instant) {
-        for line in self
-            .publishers
-            .iter_mut()
-            .flatten()
-            .flat_map(|publisher| &mut publisher.lines)
-        {
-            // The lowest layer is always sent: whoever comes to look sees something at once.
-            line.needed = LayerSet::first(1);
+        for publisher in self.publishers.iter_mut().flatten() {
+            // The lowest layer is always sent: whoever comes to look sees something at once. It need not come here.
+            let always = LayerSet::first(usize::from(publisher.remote.is_none()));
+            for line in &mut publisher.lines {
+                line.needed = always;
+            }
         }
         let Self {
             publishers,

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use seodang_model::{MediaKind, ParticipantId, Publication};
-use seodang_rtp::{NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpView, SenderInfo, read_rtcp};
+use seodang_rtp::{
+    NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpHeader, RtpView, SenderInfo, read_rtcp,
+};
 
-use super::line::{LayerId, LineId};
+use super::line::{LayerId, LineId, Received};
 use super::nack::Request;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
@@ -100,24 +102,68 @@ impl Room {
         let received = line.receive(now, layer, &view, binding.repairs.is_some(), &mut self.epochs)?;
         self.counters.packets_repaired += u64::from(binding.repairs.is_some());
         self.counters.keyframes += u64::from(received.keyframe);
-        let layered = line.layers.len() > 1;
+        let id = LineId { seat, line: which };
+        self.distribute(
+            now,
+            LayerId { line: id, layer },
+            &received,
+            view.header,
+            view.payload,
+            out,
+        );
+        let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
+        let line = &mut publisher.lines[which];
+        line.mirror(now, id, &received, &view);
+        if received.flowing {
+            let publication = Publication {
+                participant: from,
+                source: line.source,
+            };
+            publisher.tell_state(now, out);
+            out.event(SfuEvent::Flowing { publication });
+        }
+        Ok(())
+    }
+
+    /// Gives an accepted packet to the slots that it feeds, and to the other rooms of the lesson.
+    pub(super) fn distribute(
+        &mut self,
+        now: Instant,
+        id: LayerId,
+        received: &Received,
+        header: RtpHeader,
+        payload: &[u8],
+        out: &mut dyn Output,
+    ) {
+        let LayerId {
+            line: LineId { seat, line: which },
+            layer,
+        } = id;
+        let Some(publisher) = self.publishers[seat].as_ref() else {
+            return;
+        };
+        let layered = publisher.lines[which].layers.len() > 1;
         self.changed |= received.begun || layered && (received.resumed || received.resized);
         if layered && received.resumed {
             // Who shall get the layer is found before the key frame it comes with is over.
             self.aim(now);
         }
-        let id = LineId { seat, line: which };
-        let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
+        if self.is_spread() {
+            self.relay(id, received, header, payload);
+        }
+        let Some(publisher) = self.publishers[seat].as_mut() else {
+            return;
+        };
         let line = &mut publisher.lines[which];
         let stream = line.layers[layer].stream.as_ref();
         let report = stream.and_then(|stream| stream.report);
         let incoming = Incoming {
             now,
-            layer: LayerId { line: id, layer },
+            layer: id,
             epoch: received.epoch,
             index: received.index,
-            header: view.header,
-            payload: view.payload,
+            header,
+            payload,
             vp8: received.vp8,
             may_switch: received.may_switch,
             report,
@@ -160,16 +206,6 @@ impl Room {
                 }
             }
         }
-        line.mirror(now, id, &received, &view);
-        if received.flowing {
-            let publication = Publication {
-                participant: from,
-                source: line.source,
-            };
-            publisher.tell_state(now, out);
-            out.event(SfuEvent::Flowing { publication });
-        }
-        Ok(())
     }
 
     /// What a subscriber receives.
@@ -216,6 +252,29 @@ impl Room {
         let Some((layer, epoch)) = line.sender_report(now, id, ssrc, (info.ntp, info.rtp)) else {
             return;
         };
+        self.distribute_report(now, LayerId { line: id, layer }, epoch, info, out);
+    }
+
+    /// Gives a sender's clock to the slots that it feeds, and to the other rooms of the lesson.
+    pub(super) fn distribute_report(
+        &mut self,
+        now: Instant,
+        id: LayerId,
+        epoch: u64,
+        info: SenderInfo,
+        out: &mut dyn Output,
+    ) {
+        if self.is_spread() {
+            self.relay_report(id, epoch, info);
+        }
+        let LayerId {
+            line: LineId { seat, line },
+            layer,
+        } = id;
+        let Some(publisher) = self.publishers[seat].as_ref() else {
+            return;
+        };
+        let line = &publisher.lines[line];
         for route in &line.layers[layer].routes {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
@@ -223,7 +282,7 @@ impl Room {
             let Some(slot) = subscriber.slots.get_mut(route.slot) else {
                 continue;
             };
-            if slot.feed() == Some((LayerId { line: id, layer }, epoch))
+            if slot.feed() == Some((id, epoch))
                 && let Some(info) = slot.sender_info(info.ntp, info.rtp)
             {
                 send_report(

@@ -105,6 +105,14 @@ impl Needs {
         }
     }
 
+    /// Of a line that is sent to another room, which relays nothing before it is told.
+    pub(super) const fn of_another_room(layers: usize) -> Self {
+        Self {
+            told: LayerSet::first(0),
+            ..Self::new(layers)
+        }
+    }
+
     pub(super) const fn told(&self) -> LayerSet {
         self.told
     }

@@ -4,19 +4,21 @@ use std::time::Instant;
 
 use seodang_model::{MediaKind, Source};
 use seodang_rtp::{
-    FrameSize, NtpTime, Position, RtpHeader, RtpView, SequenceExtender, Vp8Descriptor, Vp8FrameHeader,
-    begins_keyframe,
+    AudioLevel, FrameSize, NtpTime, Position, RtpHeader, RtpView, SequenceExtender, Vp8Descriptor,
+    Vp8FrameHeader, begins_keyframe,
 };
 
 use super::NegotiatedSource;
 use super::downlink::Rate;
 use super::history::{History, MAX_PAYLOAD_BYTES};
 use super::keyframe::KeyframeWishes;
-use super::layers::{LayerSet, Needs};
+use super::layers::{LayerSet, MOST_LAYERS, Needs};
 use super::loudness::Loudness;
 use super::mirror::Mirror;
 use super::nack::Missing;
+use super::parcel::RelayedPacket;
 use super::reception::Reception;
+use super::relay::Workers;
 use super::stats::Refusal;
 use crate::TrackSink;
 
@@ -67,6 +69,10 @@ pub(super) struct Line {
     pub(super) packets: u64,
     /// The last packet, or when packets could be expected first.
     pub(super) heard_at: Option<Instant>,
+    /// What the lesson's rooms on other workers need.
+    pub(super) elsewhere: Vec<(usize, LayerSet)>,
+    /// For each layer: the workers it is relayed to.
+    pub(super) relays: [Workers; MOST_LAYERS],
 }
 
 /// One encoding of a line.
@@ -87,6 +93,8 @@ pub(super) struct Stream {
     pub(super) ssrc: u32,
     /// Unique in the room; a new one with each SSRC, each restart of the count and each publishing.
     pub(super) epoch: u64,
+    /// The same count's in the room that its packets come to.
+    pub(super) origin: u64,
     sequence: SequenceExtender,
     first: u64,
     last_at: Instant,
@@ -116,6 +124,22 @@ pub(super) struct Received {
     pub(super) flowing: bool,
     /// Pictures have another size from here on.
     pub(super) resized: bool,
+    pub(super) level: Option<AudioLevel>,
+}
+
+/// A packet whose place is known.
+pub(super) struct Receiving<'a> {
+    pub(super) index: u64,
+    /// It is the first of its epoch.
+    pub(super) begun: bool,
+    /// It came as repair.
+    pub(super) repaired: bool,
+    /// What is missing before it may be asked for.
+    pub(super) nack: bool,
+    pub(super) header: RtpHeader,
+    pub(super) vp8: Option<Vp8Descriptor>,
+    pub(super) level: Option<AudioLevel>,
+    pub(super) payload: &'a [u8],
 }
 
 impl Line {
@@ -132,6 +156,8 @@ impl Line {
             loudness: Loudness::default(),
             packets: 0,
             heard_at: None,
+            elsewhere: Vec::new(),
+            relays: Default::default(),
         }
     }
 
@@ -258,6 +284,41 @@ impl Line {
         } else {
             self.place(now, which, &header, epochs)?
         };
+        let level = level_id.and_then(|id| packet.extensions.audio_level(id));
+        self.accept(
+            now,
+            which,
+            &Receiving {
+                index,
+                begun,
+                repaired,
+                nack,
+                header,
+                vp8,
+                level,
+                payload: packet.payload,
+            },
+        )
+    }
+
+    /// Takes a packet whose place is known, and keeps it unless it is here.
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        which: usize,
+        packet: &Receiving<'_>,
+    ) -> Result<Received, Refusal> {
+        let Receiving {
+            index,
+            begun,
+            repaired,
+            nack,
+            header,
+            vp8,
+            level,
+            ..
+        } = *packet;
+        let kind = self.source.kind();
         let layer = self.layers.get_mut(which).ok_or(Refusal::Unbound)?;
         let stream = layer.stream.as_mut().ok_or(Refusal::Unbound)?;
         if index < stream.first {
@@ -277,7 +338,6 @@ impl Line {
         let resumed = now.saturating_duration_since(stream.last_at) >= LAYER_SILENCE;
         stream.last_at = now;
         if kind == MediaKind::Audio {
-            let level = level_id.and_then(|id| packet.extensions.audio_level(id));
             self.loudness.packet(now, level);
         }
         let behind = stream.reception.highest() - index;
@@ -310,6 +370,7 @@ impl Line {
             resumed: begun || resumed,
             flowing,
             resized,
+            level,
         })
     }
 
@@ -362,6 +423,29 @@ impl Line {
         }
     }
 
+    /// Begins another count where the room that the packet came to began one; whether it did.
+    pub(super) fn follow(
+        &mut self,
+        now: Instant,
+        packet: &RelayedPacket,
+        epochs: &mut u64,
+    ) -> Result<bool, Refusal> {
+        let kind = self.source.kind();
+        let layer = self.layers.get_mut(packet.of.layer).ok_or(Refusal::Unbound)?;
+        if layer
+            .stream
+            .as_ref()
+            .is_some_and(|stream| stream.origin == packet.epoch)
+        {
+            return Ok(false);
+        }
+        *epochs += 1;
+        let mut stream = Stream::new(now, kind, packet.header.ssrc, *epochs, packet.index);
+        stream.origin = packet.epoch;
+        layer.stream = Some(stream);
+        Ok(true)
+    }
+
     /// Finds the packet's index and begins another count where that is needed.
     fn place(
         &mut self,
@@ -389,18 +473,27 @@ impl Line {
         *epochs += 1;
         let mut sequence = SequenceExtender::default();
         let (Position::At(first) | Position::Restarted(first)) = sequence.extend(sequence_number);
-        layer.stream = Some(Stream {
+        let mut stream = Stream::new(now, self.source.kind(), ssrc, *epochs, first);
+        stream.sequence = sequence;
+        layer.stream = Some(stream);
+        Ok((first, true))
+    }
+}
+
+impl Stream {
+    fn new(now: Instant, kind: MediaKind, ssrc: u32, epoch: u64, first: u64) -> Self {
+        Self {
             ssrc,
-            epoch: *epochs,
-            sequence,
+            epoch,
+            origin: epoch,
+            sequence: SequenceExtender::default(),
             first,
             last_at: now,
-            history: History::new(self.source.kind()),
+            history: History::new(kind),
             missing: Missing::default(),
-            reception: Reception::new(ssrc, self.source.kind().clock_rate_hz(), first),
+            reception: Reception::new(ssrc, kind.clock_rate_hz(), first),
             report: None,
-        });
-        Ok((first, true))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use seodang_rtp::{ReportBlock, RtcpWriter, RtpView, TransportArrivals};
 use super::bindings::{Binding, Bindings};
 use super::layers::MOST_LAYERS;
 use super::line::{Layer, Line, Stream};
+use super::remote::Remote;
 use super::stats::Counters;
 use super::{Negotiated, Output};
 
@@ -21,6 +22,8 @@ pub(super) struct Publisher {
     pub(super) state: MediaState,
     /// In the order of [`Source::ALL`].
     pub(super) lines: [Line; 4],
+    /// Of a participant who sends on another worker.
+    pub(super) remote: Option<Remote>,
     bindings: Bindings,
     /// When the room began.
     began: Instant,
@@ -69,6 +72,7 @@ impl Publisher {
             ready: false,
             state: MediaState::New,
             lines: Source::ALL.map(Line::new),
+            remote: None,
             bindings: Bindings::default(),
             next_report: None,
             reported: false,
@@ -79,7 +83,8 @@ impl Publisher {
     /// Whether packets of the line are forwarded and mirrored.
     pub(super) fn is_active(&self, line: usize) -> bool {
         let line = &self.lines[line];
-        self.ready && line.published && line.media.is_some() && self.rights.allow(line.source)
+        let connected = line.media.is_some() || self.remote.is_some();
+        self.ready && line.published && connected && self.rights.allow(line.source)
     }
 
     pub(super) fn connect(&mut self, media: &Negotiated) {
@@ -162,6 +167,12 @@ impl Publisher {
             }
             let line = &mut self.lines[place];
             for layer in 0..line.layers.len() {
+                if let Some(remote) = &mut self.remote {
+                    if line.layers[layer].wishes.take(now) {
+                        remote.asked.push((place, layer));
+                    }
+                    continue;
+                }
                 let Some(ssrc) = line.media_ssrc(layer) else {
                     continue;
                 };
@@ -182,6 +193,9 @@ impl Publisher {
         counters: &mut Counters,
         out: &mut dyn Output,
     ) {
+        if self.remote.is_some() {
+            return self.ask_keyframes(now, writer, counters, out);
+        }
         if !self.ready {
             return;
         }
@@ -234,7 +248,8 @@ impl Publisher {
                     next = earliest(next, stream.missing.deadline());
                 }
                 let wish = layer.wishes.deadline();
-                if wish.is_some() && self.is_active(place) && line.media_ssrc(which).is_some() {
+                let can_ask = || self.remote.is_some() || line.media_ssrc(which).is_some();
+                if wish.is_some() && self.is_active(place) && can_ask() {
                     next = earliest(next, wish);
                 }
             }

@@ -45,6 +45,10 @@ counters! {
     packets_in,
     /// RTP packets to subscribers, first sending.
     packets_forwarded,
+    /// RTP packets to another room of the lesson.
+    packets_relayed,
+    /// RTP packets for which another room's parcel had no place.
+    dropped_relay_full,
     /// RTP packets to subscribers, sent again.
     packets_resent,
     /// Requests to send again that the budget refused.

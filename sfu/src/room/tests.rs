@@ -10,6 +10,7 @@ mod nonces;
 mod pictures;
 mod repair;
 mod sound;
+mod spread;
 
 use std::time::{Duration, Instant};
 

@@ -334,6 +334,7 @@ impl House {
             port: 0,
             tcp: false,
             workers: 1,
+            worker_seats: 100,
             candidates: vec![HERE],
             publisher_bitrate_bps: 1_000_000,
             recording_size: seodang_rtp::FrameSize {

@@ -19,12 +19,14 @@ impl Worker {
                 lesson,
                 participant,
                 rights,
+                others,
                 done,
             } => {
                 let room = self
                     .rooms
                     .entry(lesson)
                     .or_insert_with(|| Room::new(self.room_config));
+                room.meet(&others);
                 room.join(now, participant, rights, &mut self.out);
                 self.out.join(participant);
                 self.lessons.insert(participant, lesson);

@@ -116,6 +116,7 @@ fn desk(root: &std::path::Path) -> (Sfu, Desk) {
         port: 0,
         tcp: false,
         workers: 1,
+        worker_seats: 100,
         candidates: Vec::new(),
         publisher_bitrate_bps: 1_000_000,
         recording_size: seodang_rtp::FrameSize {
