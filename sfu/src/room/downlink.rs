@@ -80,6 +80,11 @@ impl Downlink {
         self.limit_bps
     }
 
+    /// The share of packets, 0 to 1, that is lost however little is sent, as far as known.
+    pub(super) fn own_loss(&self) -> f32 {
+        self.own_loss
+    }
+
     /// Takes the share of packets lost in about a second, 0 to 1, while `sent_bps` were sent.
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64) {
         self.own_loss = self.own_loss.min(loss);

@@ -155,7 +155,7 @@ impl Publisher {
                 let Some(ssrc) = line.media_ssrc(layer) else {
                     continue;
                 };
-                if line.layers[layer].wishes.take(now) {
+                for _ in 0..line.layers[layer].wishes.take(now) {
                     send_pli(writer, self.participant, ssrc, out);
                     counters.keyframes_requested += 1;
                 }
