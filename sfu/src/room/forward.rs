@@ -7,6 +7,7 @@ use seodang_rtp::{NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpView, Se
 
 use super::history::Stored;
 use super::line::{LayerId, LineId};
+use super::nack::Urgency;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
 use super::stats::Refusal;
@@ -241,7 +242,7 @@ impl Room {
             .flat_map(|subscriber| &subscriber.slots);
         let slot = slots.into_iter().find(|slot| slot.media.ssrc == slot_ssrc);
         let Some(LayerId { line, layer }) =
-            slot.and_then(|slot| slot.feed().map(|(layer, _)| layer).or(slot.target()))
+            slot.and_then(|slot| slot.target().or(slot.feed().map(|(layer, _)| layer)))
         else {
             return;
         };
@@ -385,11 +386,17 @@ fn give_again(
         stored,
         further_copy,
     } = *again;
+    let thin_bps = subscriber.downlink.thin_bps();
     let slot = &mut subscriber.slots[place];
     let Some(outgoing) = slot.again(index, stored) else {
         return false;
     };
-    if !subscriber.budget.admit(now, outgoing.len(), further_copy) {
+    let urgency = match slot.media.kind {
+        MediaKind::Audio => Urgency::Sound,
+        MediaKind::Video if further_copy => Urgency::Copy,
+        MediaKind::Video => Urgency::Picture,
+    };
+    if !subscriber.budget.admit(now, outgoing.len(), urgency, thin_bps) {
         return false;
     }
     subscriber.sent.add(now, outgoing.len());

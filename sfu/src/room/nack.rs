@@ -254,6 +254,18 @@ pub(super) struct ResendBudget {
     resent_bytes: usize,
 }
 
+/// What is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// It is small, and nobody waits for it in vain.
+    Sound,
+    Picture,
+    /// Of a picture, beside another copy.
+    Copy,
+}
+
+/// Pictures that are sent again take at most this part of a line that does not carry everything.
+const THIN_SHARE: u64 = 5;
 const BUDGET_WINDOW: Duration = Duration::from_secs(1);
 const BUDGET_FLOOR_BYTES: usize = 64_000;
 
@@ -272,11 +284,24 @@ impl ResendBudget {
         self.sent_bytes += bytes;
     }
 
-    /// Whether `bytes` may be sent again, beside another copy or not; takes them from the budget.
-    pub(super) fn admit(&mut self, now: Instant, bytes: usize, further_copy: bool) -> bool {
+    /// Whether `bytes` may be sent again on a line that carries `limit_bps` as far as known; takes them from the budget.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        urgency: Urgency,
+        limit_bps: Option<u64>,
+    ) -> bool {
         self.roll(now);
-        let allowed = BUDGET_FLOOR_BYTES.max(self.sent_before_bytes);
-        let allowed = if further_copy { allowed / 2 } else { allowed };
+        let most = BUDGET_FLOOR_BYTES.max(self.sent_before_bytes);
+        // On a line that is full, what is sent again makes room for more loss.
+        let thin = limit_bps.map_or(most, |bps| most.min((bps / 8 / THIN_SHARE) as usize));
+        let allowed = match urgency {
+            Urgency::Sound => most,
+            Urgency::Picture => thin,
+            Urgency::Copy if limit_bps.is_some() => 0,
+            Urgency::Copy => most / 2,
+        };
         if self.resent_bytes + bytes > allowed {
             return false;
         }
@@ -456,17 +481,23 @@ mod tests {
     fn a_subscriber_gets_everything_again_once_at_most_and_half_of_it_in_further_copies() {
         let start = Instant::now();
         let mut budget = ResendBudget::new(start);
-        assert!(budget.admit(start, BUDGET_FLOOR_BYTES, false));
-        assert!(!budget.admit(start, 1, false));
+        assert!(budget.admit(start, BUDGET_FLOOR_BYTES, Urgency::Picture, None));
+        assert!(!budget.admit(start, 1, Urgency::Picture, None));
         budget.sent(start, 1_000_000);
         let later = start + BUDGET_WINDOW;
-        assert!(budget.admit(later, 500_000, true));
-        assert!(!budget.admit(later, 1, true));
-        assert!(budget.admit(later, 500_000, false));
-        assert!(!budget.admit(later, 1, false));
+        assert!(budget.admit(later, 500_000, Urgency::Copy, None));
+        assert!(!budget.admit(later, 1, Urgency::Copy, None));
+        assert!(budget.admit(later, 500_000, Urgency::Picture, None));
+        assert!(!budget.admit(later, 1, Urgency::Picture, None));
         assert!(
-            !budget.admit(later + 3 * BUDGET_WINDOW, 750_000, false),
+            !budget.admit(later + 3 * BUDGET_WINDOW, 750_000, Urgency::Picture, None),
             "nothing was sent since"
         );
+        let thin = Some(400_000);
+        let now = later + 6 * BUDGET_WINDOW;
+        assert!(budget.admit(now, 10_000, Urgency::Picture, thin));
+        assert!(!budget.admit(now, 1, Urgency::Picture, thin));
+        assert!(!budget.admit(now, 1, Urgency::Copy, thin));
+        assert!(budget.admit(now, 1_000, Urgency::Sound, thin));
     }
 }
