@@ -17,6 +17,7 @@ pub(super) struct Downlink {
     /// Loss that is the line's own, as far as known.
     own_loss: f32,
     trial: Option<Trial>,
+    next_trial_at: Option<Instant>,
     /// Since when the estimate is below what is sent.
     low_since: Option<Instant>,
     /// The last one.
@@ -45,9 +46,11 @@ const CONGESTED: f32 = 0.15;
 /// The same once the line is known to be thin.
 const CONGESTED_AGAIN: f32 = 0.05;
 /// A report later than this tells of what was sent since, for the most part.
-const JUDGED_AFTER: Duration = Duration::from_millis(900);
+const JUDGED_AFTER: Duration = Duration::from_millis(800);
 /// A trial that no report judged by then ends: a picture that pauses for it shall not stand still for two seconds.
-const TRIAL_ENDS_AFTER: Duration = Duration::from_millis(1400);
+const TRIAL_ENDS_AFTER: Duration = Duration::from_millis(1000);
+/// And the next one comes no sooner.
+const TRIALS_APART: Duration = Duration::from_secs(5);
 /// A share of the loss that stayed.
 const STAYED: f32 = 0.6;
 /// Estimates alone never limit below this: a page at its smallest with a speaker and voices.
@@ -74,6 +77,7 @@ impl Default for Downlink {
             limit_bps: None,
             own_loss: 0.0,
             trial: None,
+            next_trial_at: None,
             low_since: None,
             estimate: None,
             thin: false,
@@ -127,6 +131,9 @@ impl Downlink {
             // With loss beside it an estimate is believed at once: what was sent lies a second back.
             let estimate_bps = self.fresh_estimate_bps(now).unwrap_or(u64::MAX);
             self.thin |= (estimate_bps as f64) < sent_bps as f64 * LOW_SHARE;
+            if !self.thin && self.next_trial_at.is_some_and(|at| now < at) {
+                return;
+            }
             if self.cut(now, arrived_bps.min(estimate_bps).max(FLOOR_BPS)) {
                 self.trial = Some(Trial {
                     judged_at: now + JUDGED_AFTER,
@@ -164,6 +171,7 @@ impl Downlink {
             && !self.thin
         {
             (self.trial, self.limit_bps, self.hold_until) = (None, trial.limit_before_bps, None);
+            self.next_trial_at = Some(now + TRIALS_APART);
         }
         let Some(limit_bps) = self.limit_bps else { return };
         let since = self.grown_at.replace(now).unwrap_or(now);

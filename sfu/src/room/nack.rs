@@ -160,8 +160,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const RECENT_RESENDS: usize = 256;
 /// A browser gives a packet up after ten requests, a round trip apart, and asks for a key frame only three seconds
 /// later. Who asks this often, or for this many round trips as some requests are lost, may be about to.
-const KEYFRAME_AFTER_REQUESTS: u32 = 6;
-const KEYFRAME_AFTER_ROUND_TRIPS: f32 = 5.5;
+const KEYFRAME_AFTER_REQUESTS: u32 = 5;
+const KEYFRAME_AFTER_ROUND_TRIPS: f32 = 4.0;
 /// The same after answers.
 const KEYFRAME_AFTER_ANSWERS: u32 = 4;
 const ANSWERED_FOR_ROUND_TRIPS: f32 = 3.5;
@@ -441,11 +441,11 @@ mod tests {
             resends.is_hopeless(now, index, near)
         };
         assert_eq!(
-            [0, 40, 80, 120, 160, 200].map(|after| hopeless(after, 7, false)),
-            [false, false, false, false, false, true]
+            [0, 30, 60, 90, 120].map(|after| hopeless(after, 7, false)),
+            [false, false, false, false, true]
         );
         assert_eq!(
-            [0, 219, 220].map(|after| hopeless(after, 8, false)),
+            [0, 158, 161].map(|after| hopeless(after, 8, false)),
             [false, false, true],
             "requests between were lost"
         );
