@@ -18,7 +18,7 @@ let people = [];
 let line;
 
 const LIMIT = { timeout: 200_000 };
-/** Three voices and four small pictures are some 520 kbit/s; a large one alone with the voices does not fit. */
+/** Three voices, a large picture and two small ones are some 520 kbit/s. */
 const THIN_BPS = 300_000;
 /** What the server needs to find out what the line carries. */
 const SETTLED_MS = 8_000;
@@ -146,7 +146,7 @@ test("who sends on a thin line sends less, by the server's feedback, and more ag
   };
   const wide = await until("an estimate above what will be carried", async () => {
     const bps = await available();
-    return bps > 3 * THIN_UP_BPS && bps;
+    return bps > 2 * THIN_UP_BPS && bps;
   });
   line.bps.up = THIN_UP_BPS;
   const thin = await until("an estimate of what is carried", async () => {
@@ -162,10 +162,11 @@ test("who sends on a thin line sends less, by the server's feedback, and more ag
   assert.ok(sent < THIN_UP_BPS * 1.1, `${sent} bit/s are sent`);
   await teacher.seesAndHears(student);
   line.bps.up = 0;
-  await until("an estimate as before", async () => (await available()) > 3 * THIN_UP_BPS, RETURNED_MS);
+  await until("an estimate of more", async () => (await available()) > 1.5 * THIN_UP_BPS, RETURNED_MS);
 });
 
-const THIN_UP_BPS = 150_000;
+/** A camera's two encodings and a voice are some 450 kbit/s; Chromium estimates no less than 195 kbit/s. */
+const THIN_UP_BPS = 300_000;
 
 /** @param {Person} person */
 async function sentBytes(person) {

@@ -378,6 +378,43 @@ mod tests {
     }
 
     #[test]
+    fn loss_and_estimate_together_are_believed_at_once_and_a_probe_ends_when_the_estimate_falls() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut line = Downlink::default();
+        line.handle_estimate(start, 250_000, 500_000);
+        assert_eq!(line.thin_bps(), None);
+        line.handle_loss(after(200), 0.2, 500_000);
+        assert_eq!(line.thin_bps(), Some(250_000), "not what seems to have arrived");
+        line.handle_estimate(after(1200), 260_000, 240_000);
+        for half in 0..8 {
+            line.handle_timeout(after(500 * half));
+        }
+        let probed = line.limit_bps().expect("thin still");
+        assert!((280_000..330_000).contains(&probed), "{probed}");
+        line.handle_estimate(after(4000), 260_000, 320_000);
+        assert_eq!(line.limit_bps(), Some(probed), "it only lags");
+        line.handle_estimate(after(4100), 240_000, 320_000);
+        assert_eq!(line.limit_bps(), Some(240_000));
+        line.handle_estimate(after(4200), 1_000, 320_000);
+        assert_eq!(line.limit_bps(), Some(240_000), "nothing was probed since");
+    }
+
+    #[test]
+    fn a_picture_does_not_pause_for_a_trial_that_no_report_judges() {
+        let start = Instant::now();
+        let mut line = Downlink::default();
+        line.handle_loss(start, 0.3, 1_000_000);
+        assert!(line.limit_bps().is_some());
+        line.handle_timeout(start + TRIAL_ENDS_AFTER);
+        assert_eq!(line.limit_bps(), None);
+        line.handle_loss(start + TRIALS_APART, 0.3, 1_000_000);
+        assert_eq!(line.limit_bps(), None, "not again so soon");
+        line.handle_loss(start + TRIALS_APART + TRIAL_ENDS_AFTER, 0.3, 1_000_000);
+        assert!(line.limit_bps().is_some());
+    }
+
+    #[test]
     fn nothing_limits_below_the_floor() {
         let start = Instant::now();
         let mut line = Downlink::default();
