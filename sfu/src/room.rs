@@ -26,6 +26,7 @@ mod subscriber;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod timers;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -40,10 +41,11 @@ pub(crate) use seam::{
 };
 
 use crate::{ParticipantReport, PublicationReport, RoomReport, SfuStats, TrackSink};
-use line::LineId;
+use line::{LineId, Route};
 use publisher::{Publisher, place, send_pli};
 use stats::Counters;
 use subscriber::Subscriber;
+use timers::Timers;
 
 /// The media side of one lesson. Dropping it drops every sink.
 pub(crate) struct Room {
@@ -53,6 +55,8 @@ pub(crate) struct Room {
     publishers: Vec<Option<Publisher>>,
     /// By seat.
     subscribers: Vec<Option<Subscriber>>,
+    /// When the first seat was taken.
+    began: Option<Instant>,
     /// Counts begun streams.
     epochs: u64,
     /// What feeds the slots must be decided again.
@@ -61,10 +65,14 @@ pub(crate) struct Room {
     contest_at: Option<Instant>,
     /// When layers and limits are looked after; only while there are any.
     review_at: Option<Instant>,
+    /// Of the publishers.
+    timers: Timers,
     counters: Counters,
     writer: RtcpWriter,
     /// A packet that is sent again.
     scratch: Vec<u8>,
+    /// Who takes the packet at hand.
+    takers: Vec<Route>,
 }
 
 /// Loudness is compared this often.
@@ -78,13 +86,16 @@ impl Room {
             seats: BTreeMap::new(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
+            began: None,
             epochs: 0,
             changed: false,
             contest_at: None,
             review_at: None,
+            timers: Timers::default(),
             counters: Counters::default(),
             writer: RtcpWriter::default(),
             scratch: Vec::new(),
+            takers: Vec::new(),
         }
     }
 
@@ -108,7 +119,8 @@ impl Room {
                 self.subscribers.push(None);
                 self.publishers.len() - 1
             });
-        self.publishers[seat] = Some(Publisher::new(participant, rights));
+        let began = *self.began.get_or_insert(now);
+        self.publishers[seat] = Some(Publisher::new(began, participant, rights));
         self.subscribers[seat] = Some(Subscriber::new(now, participant));
         self.seats.insert(participant, seat);
     }
@@ -288,6 +300,7 @@ impl Room {
                 publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
             }
         }
+        self.rearm(seat);
     }
 
     /// Gives the seat up and drops its sinks.
@@ -301,9 +314,14 @@ impl Room {
 
     /// Does what is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut dyn Output) {
-        for publisher in self.publishers.iter_mut().flatten() {
-            let bitrate_bps = self.config.publisher_bitrate_bps;
-            publisher.handle_timeout(now, bitrate_bps, &mut self.writer, &mut self.counters, out);
+        let bitrate_bps = self.config.publisher_bitrate_bps;
+        for seat in 0..self.publishers.len() {
+            if self.timers.is_due(seat, now)
+                && let Some(publisher) = &mut self.publishers[seat]
+            {
+                publisher.handle_timeout(now, bitrate_bps, &mut self.writer, &mut self.counters, out);
+                self.timers.set(seat, publisher.poll_timeout());
+            }
         }
         if self.review_at.is_some_and(|at| at <= now) {
             for subscriber in self.subscribers.iter_mut().flatten() {
@@ -318,12 +336,12 @@ impl Room {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let publishers = self
-            .publishers
-            .iter()
-            .flatten()
-            .filter_map(Publisher::poll_timeout);
-        publishers.chain(self.contest_at).chain(self.review_at).min()
+        let others = [self.contest_at, self.review_at];
+        self.timers
+            .next()
+            .into_iter()
+            .chain(others.into_iter().flatten())
+            .min()
     }
 
     /// Whether nobody has a seat.
@@ -364,6 +382,12 @@ impl Room {
     /// Adds the room's counters.
     pub(crate) fn add_stats(&self, stats: &mut SfuStats) {
         self.counters.add_to(stats);
+    }
+
+    /// Looks up when a seat has something to do, after something happened there.
+    fn rearm(&mut self, seat: usize) {
+        let publisher = self.publishers[seat].as_ref();
+        self.timers.set(seat, publisher.and_then(Publisher::poll_timeout));
     }
 
     fn publisher(&mut self, participant: ParticipantId) -> Option<&mut Publisher> {

@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::mpsc;
 
 use crate::peer::{Peer, PeerId};
+use crate::post::Post;
 use crate::tally::{Tally, Window};
 use crate::wire::WireCounts;
 
@@ -234,55 +235,101 @@ impl Crew {
     }
 }
 
+/// A connection and when it wants to be played: in one place for all of a thread.
+#[derive(Debug)]
+struct Part {
+    wakes_at: Instant,
+    connected: bool,
+    peer: Box<Peer>,
+}
+
+impl Part {
+    /// Takes over what playing changed.
+    fn look(&mut self) {
+        self.wakes_at = self.peer.wakes_at();
+        self.connected = self.peer.is_connected();
+    }
+}
+
 fn play(mut poll: Poll, orders: &Receiver<Order>, shared: &Shared) -> anyhow::Result<Outcome> {
-    let mut peers: BTreeMap<PeerId, Peer> = BTreeMap::new();
+    let mut parts: BTreeMap<PeerId, Part> = BTreeMap::new();
     let mut outcome = Outcome::default();
+    let mut post = Post::new();
     let mut events = Events::with_capacity(512);
+    let mut ready: Vec<PeerId> = Vec::new();
+    let mut gathers = false;
+    let mut woke_at = Instant::now();
     loop {
         let now = Instant::now();
-        let next = peers.values().map(Peer::wakes_at).fold(now + IDLE, Instant::min);
-        match poll.poll(&mut events, Some(next.saturating_duration_since(now))) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-            _ => {}
+        let mut wait = parts
+            .values()
+            .map(|part| part.wakes_at)
+            .fold(now + IDLE, Instant::min);
+        loop {
+            let timeout = wait.saturating_duration_since(Instant::now());
+            match poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+            ready.extend(events.iter().map(|event| event.token().0));
+            let rest = (woke_at + GATHER).saturating_duration_since(Instant::now());
+            if !gathers || rest.is_zero() {
+                break;
+            }
+            std::thread::sleep(rest);
+            wait = woke_at;
         }
+        woke_at = Instant::now();
         while let Ok(order) = orders.try_recv() {
             match order {
                 Order::Add(mut peer) => {
                     let token = Token(peer.id);
                     poll.registry()
                         .register(&mut peer.socket, token, Interest::READABLE)?;
-                    peers.insert(peer.id, *peer);
+                    parts.insert(
+                        peer.id,
+                        Part {
+                            wakes_at: woke_at,
+                            connected: false,
+                            peer,
+                        },
+                    );
                 }
                 Order::Remove(id) => {
-                    if let Some(peer) = peers.remove(&id) {
-                        outcome.count(&peer);
+                    if let Some(part) = parts.remove(&id) {
+                        outcome.count(&part.peer);
                     }
                 }
                 Order::Await(id, cameras) => {
-                    if let Some(peer) = peers.get_mut(&id) {
-                        peer.await_pictures(cameras);
+                    if let Some(part) = parts.get_mut(&id) {
+                        part.peer.await_pictures(cameras);
                     }
                 }
                 Order::Layers(id, rids) => {
-                    if let Some(peer) = peers.get_mut(&id) {
-                        peer.choose_layers(&rids);
+                    if let Some(part) = parts.get_mut(&id) {
+                        part.peer.choose_layers(&rids);
                     }
                 }
                 Order::Stop => {
-                    peers.values().for_each(|peer| outcome.count(peer));
+                    parts.values().for_each(|part| outcome.count(&part.peer));
                     return Ok(outcome);
                 }
             }
         }
-        for event in &events {
-            if let Some(peer) = peers.get_mut(&event.token().0) {
-                peer.receive(shared, &mut outcome.tally)?;
+        ready.sort_unstable();
+        ready.dedup();
+        for id in ready.drain(..) {
+            if let Some(part) = parts.get_mut(&id) {
+                part.peer.receive(&mut post, shared, &mut outcome.tally)?;
+                part.look();
             }
         }
         let now = Instant::now();
-        for peer in peers.values_mut().filter(|peer| peer.wakes_at() <= now) {
-            peer.play(shared, &mut outcome.tally)?;
+        for part in parts.values_mut().filter(|part| part.wakes_at <= now) {
+            part.peer.play(&mut post, shared, &mut outcome.tally)?;
+            part.look();
         }
+        gathers = parts.values().all(|part| part.connected);
     }
 }
 
@@ -300,6 +347,9 @@ const WAKER: Token = Token(usize::MAX);
 const ORDERS: usize = 1_024;
 /// Notes that may wait: several of every connection. A thread with more waits.
 const NOTES: usize = 65_536;
+/// How long a thread lets datagrams and timers come together once all its connections are connected. When a datagram came is
+/// what the kernel says, so nothing that is measured gets longer by it.
+const GATHER: Duration = Duration::from_millis(1);
 /// How long a thread without timers waits.
 const IDLE: Duration = Duration::from_millis(100);
 /// A time that does not come.

@@ -1,4 +1,48 @@
-//! Who receives whom.
+//! Who receives whom, and how that is asked for.
+
+/// How many are in a class and how much each of them receives.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Shape {
+    /// How many send a camera and a microphone, and receive.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) publishers: usize,
+    /// How many only receive.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) watchers: usize,
+    /// Cameras each participant receives at most; all of them when it is not given.
+    #[arg(long)]
+    page: Option<usize>,
+    /// Microphones each participant receives at most; all of them when it is not given.
+    #[arg(long)]
+    voices: Option<usize>,
+    /// Classes of that kind at once, in a room each.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) classes: usize,
+}
+
+impl Shape {
+    /// One who sends to so many.
+    pub(crate) fn seminar(watchers: usize) -> Self {
+        Self {
+            publishers: 1,
+            watchers,
+            page: None,
+            voices: None,
+            classes: 1,
+        }
+    }
+
+    pub(crate) fn fanout(&self) -> Fanout {
+        let all = usize::MAX;
+        Fanout::classes(
+            self.classes,
+            self.publishers,
+            self.watchers,
+            self.page.unwrap_or(all),
+            self.voices.unwrap_or(all),
+        )
+    }
+}
 
 /// Cameras and microphones that each subscriber receives, by number of their source.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,26 +13,13 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::fanout::Fanout;
+use crate::fanout::{Fanout, Shape};
 
 /// What the class is.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many send a camera and a microphone.
-    #[arg(long, default_value_t = 30)]
-    publishers: usize,
-    /// How many only watch.
-    #[arg(long, default_value_t = 0)]
-    watchers: usize,
-    /// Cameras each participant receives at most; all of them when it is not given.
-    #[arg(long)]
-    page: Option<usize>,
-    /// Microphones each participant receives at most; all of them when it is not given.
-    #[arg(long)]
-    voices: Option<usize>,
-    /// Classes of that kind at once.
-    #[arg(long, default_value_t = 1)]
-    classes: usize,
+    #[command(flatten)]
+    shape: Shape,
     /// Bits per second of each camera.
     #[arg(long, default_value_t = 600_000)]
     camera_bps: u32,
@@ -81,13 +68,7 @@ pub(crate) struct FloorReport {
 /// Plays the class and prints one JSON line.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = FloorConfig {
-        fanout: Fanout::classes(
-            arguments.classes,
-            arguments.publishers,
-            arguments.watchers,
-            arguments.page.unwrap_or(usize::MAX),
-            arguments.voices.unwrap_or(usize::MAX),
-        ),
+        fanout: arguments.shape.fanout(),
         camera_bps: arguments.camera_bps,
         gather: Duration::from_micros(arguments.gather_us),
         window: Duration::from_secs_f64(arguments.window_s),

@@ -13,12 +13,14 @@ mod floor;
 mod janus;
 mod machine;
 mod peer;
+mod post;
 mod scenario;
 mod server;
 mod signaling;
 mod sizes;
 mod stage;
 mod tally;
+mod traffic;
 mod wire;
 
 use clap::{Parser, Subcommand};

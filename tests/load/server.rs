@@ -22,13 +22,21 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `program serve` on free loopback ports with an empty data folder.
     pub(crate) fn start(program: &Path) -> anyhow::Result<Self> {
-        Self::start_seodang(program, Ipv4Addr::LOCALHOST.into(), 1)
+        Self::start_seodang(program, Ipv4Addr::LOCALHOST.into(), 1, 0)
     }
 
-    /// Starts `program serve` with an empty data folder and media at this address.
-    pub(crate) fn start_seodang(program: &Path, media: IpAddr, workers: u16) -> anyhow::Result<Self> {
+    /// Starts `program serve` with an empty data folder and media at this address, `nice` to others by so much more than
+    /// this program.
+    pub(crate) fn start_seodang(
+        program: &Path,
+        media: IpAddr,
+        workers: u16,
+        nice: i8,
+    ) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let mut child = Command::new(program)
+        let mut child = Command::new("nice")
+            .args(["-n", &nice.to_string(), "--"])
+            .arg(program)
             .args([
                 "serve",
                 "--listen",

@@ -32,10 +32,7 @@ pub(crate) async fn create_room(server: SocketAddr, kind: RoomKind) -> anyhow::R
          Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
-    let mut stream = TcpStream::connect(server).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
+    let answer = ask(server, &request).await?;
     ensure!(
         answer.starts_with("HTTP/1.1 201"),
         "the room was refused: {answer}"
@@ -48,6 +45,22 @@ pub(crate) async fn create_room(server: SocketAddr, kind: RoomKind) -> anyhow::R
         number: text(&value["room"]["number"])?,
         host_token: Token::presented(&text(&value["host_token"])?),
     })
+}
+
+/// Gets a page over HTTP: its answer, head and all.
+pub(crate) async fn get(server: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    let answer = ask(server, &request).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{path} was refused: {answer}");
+    Ok(answer)
+}
+
+async fn ask(server: SocketAddr, request: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 /// Places of a room: the most there are.

@@ -1,6 +1,6 @@
 //! What arrived: packets, whole frames, delays, freezes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
 use serde::Serialize;
 
@@ -40,8 +40,8 @@ impl Window {
 /// What one receiver got of one source.
 #[derive(Debug, Default)]
 struct Track {
-    /// The newest frames by number and layer.
-    frames: BTreeMap<(u32, u8), Frame>,
+    /// The newest frames in the order of number and layer; what comes nearly always belongs to the last one.
+    frames: VecDeque<Frame>,
     /// First and last number within the window.
     numbers: Option<(u32, u32)>,
     complete: u32,
@@ -51,11 +51,12 @@ struct Track {
     longest_freeze_us: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Frame {
-    came: u64,
+    number: u32,
+    layer: u8,
     complete: bool,
-    key: bool,
+    came: u64,
 }
 
 impl Tally {
@@ -125,13 +126,12 @@ impl Tally {
 impl Track {
     /// `None` for a packet that came before.
     fn take(&mut self, record: Record, now_us: u64, measured: bool, window: Window) -> Option<Progress> {
-        let frame = self.frames.entry((record.frame, record.layer)).or_default();
+        let frame = self.frame(record.frame, record.layer);
         let bit = 1 << (record.index % 64);
         if frame.came & bit != 0 {
             return None;
         }
         frame.came |= bit;
-        frame.key = record.key;
         let complete = frame.came.count_ones() == u32::from(record.count.min(64));
         frame.complete = complete;
         if measured {
@@ -142,8 +142,8 @@ impl Track {
         if record.video && complete {
             self.show(record.frame, record.key, now_us, window);
         }
-        if record.frame >= KEPT_FRAMES {
-            self.frames = self.frames.split_off(&(record.frame - KEPT_FRAMES, 0));
+        if self.frames.len() > KEPT_FRAMES {
+            self.frames.pop_front();
         }
         Some(Progress {
             key_frame: complete && record.key && record.video,
@@ -151,6 +151,29 @@ impl Track {
                 .stuck_since_us
                 .is_some_and(|since| now_us.saturating_sub(since) > STUCK_US),
         })
+    }
+
+    fn frame(&mut self, number: u32, layer: u8) -> &mut Frame {
+        let key = (number, layer);
+        let before = self
+            .frames
+            .iter()
+            .rposition(|frame| (frame.number, frame.layer) <= key);
+        let index = match before {
+            Some(index) if (self.frames[index].number, self.frames[index].layer) == key => index,
+            before => {
+                let index = before.map_or(0, |index| index + 1);
+                let frame = Frame {
+                    number,
+                    layer,
+                    complete: false,
+                    came: 0,
+                };
+                self.frames.insert(index, frame);
+                index
+            }
+        };
+        &mut self.frames[index]
     }
 
     /// A whole frame came: shows it, and what waited for it, as a decoder would.
@@ -174,18 +197,17 @@ impl Track {
         }
         self.shown = Some(last);
         self.shown_at_us = now_us;
-        let newest = self
-            .frames
-            .last_key_value()
-            .map_or(last, |((newest, _), _)| *newest);
+        let newest = self.frames.back().map_or(last, |newest| newest.number);
         let waiting = (last + 1..=newest).any(|frame| self.is_complete(frame));
         self.stuck_since_us = waiting.then_some(now_us);
     }
 
     fn is_complete(&self, number: u32) -> bool {
         self.frames
-            .range((number, 0)..=(number, u8::MAX))
-            .any(|(_, frame)| frame.complete)
+            .iter()
+            .rev()
+            .take_while(|frame| frame.number >= number)
+            .any(|frame| frame.number == number && frame.complete)
     }
 
     /// The time since the last picture, as far as it lies in the window.
@@ -197,7 +219,7 @@ impl Track {
 }
 
 /// Frames that are still followed: ten seconds of a camera.
-const KEPT_FRAMES: u32 = 250;
+const KEPT_FRAMES: usize = 250;
 /// After this a receiver asks for a key frame, as browsers do when repair does not come.
 const STUCK_US: u64 = 250_000;
 

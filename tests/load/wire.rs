@@ -16,6 +16,13 @@ pub(crate) struct Faults {
     pub(crate) delay: Duration,
 }
 
+impl Faults {
+    /// It does nothing to them.
+    pub(crate) fn is_none(&self) -> bool {
+        self.loss <= 0.0 && self.delay.is_zero()
+    }
+}
+
 /// Counts of one direction since its faults began.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct WireCounts {
@@ -125,12 +132,15 @@ impl Wire {
     }
 }
 
-/// Payload type, SSRC and sequence number of an RTP packet, which are in the clear; `None` for anything else
-/// (RFC 7983, RFC 5761 section 4).
+/// Whether a datagram is a packet of media and not RTCP, STUN or DTLS (RFC 7983, RFC 5761 section 4).
+pub(crate) fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..192, second, ..] if !(192..224).contains(second))
+}
+
+/// Payload type, SSRC and sequence number of an RTP packet, which are in the clear; `None` for anything else.
 fn rtp_head(datagram: &[u8]) -> Option<(u8, u32, u16)> {
     let header: &[u8; 12] = datagram.first_chunk()?;
-    let is_rtp = (128..192).contains(&header[0]) && !(192..224).contains(&header[1]);
-    is_rtp.then(|| {
+    is_rtp(datagram).then(|| {
         (
             header[1] & 0x7f,
             u32::from_be_bytes([header[8], header[9], header[10], header[11]]),

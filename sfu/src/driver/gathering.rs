@@ -1,18 +1,19 @@
 //! Whether a worker lets more datagrams come before it reads the first.
 //!
-//! A message to the kernel costs more than the packets in it, and packets of one frame that are read together go to each
-//! receiver as one message. Where little arrives, waiting costs more than it saves (measured with one sender and with
-//! eight), and a quiet class is not kept waiting.
+//! A message to the kernel costs more than the packets in it, and being woken costs more than a message. Where much arrives,
+//! a worker does not wait for datagrams at all: it looks for them in a rhythm. Where little arrives, waiting saves nothing
+//! (measured with one, eight and two hundred receivers), and nobody is kept waiting.
 
 use std::time::{Duration, Instant};
 
-/// How long the first datagram waits for others.
-const MOMENT: Duration = Duration::from_millis(1);
+/// Time between two looks: twice as much would save a class that shows six of thirty another fifth, and a delay of 2 ms
+/// would no longer be kept.
+const RHYTHM: Duration = Duration::from_millis(1);
 /// The rate is taken over this time.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Datagrams read in a second from which on it waits.
+/// Datagrams read in a second from which on reading has a rhythm.
 const BEGIN_RATE: u64 = 3_000;
-/// Datagrams read in a second below which it reads at once again.
+/// Datagrams read in a second below which it has none again.
 const END_RATE: u64 = 2_000;
 
 /// Watches how much arrives.
@@ -46,9 +47,9 @@ impl Gathering {
         (self.window_began, self.before) = (now, datagrams);
     }
 
-    /// How long a datagram that has just arrived waits for others.
-    pub(super) fn moment(&self) -> Option<Duration> {
-        self.gathers.then_some(MOMENT)
+    /// How long after the last time datagrams are read again, whether or not there are any; `None`: when there are.
+    pub(super) fn rhythm(&self) -> Option<Duration> {
+        self.gathers.then_some(RHYTHM)
     }
 }
 
@@ -59,13 +60,13 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn datagrams_gather_only_while_many_arrive() {
+    fn datagrams_are_read_in_a_rhythm_only_while_many_arrive() {
         let mut class = Class::new();
         assert_eq!(class.receive(2_500, SECOND), None);
-        assert_eq!(class.receive(3_500, SECOND), Some(MOMENT));
+        assert_eq!(class.receive(3_500, SECOND), Some(RHYTHM));
         assert_eq!(
             class.receive(2_500, SECOND),
-            Some(MOMENT),
+            Some(RHYTHM),
             "no coming and going at the edge"
         );
         assert_eq!(class.receive(1_500, SECOND), None);
@@ -76,7 +77,7 @@ mod tests {
         let mut class = Class::new();
         class.now += 60 * SECOND;
         assert_eq!(class.receive(1_000, Duration::from_millis(5)), None);
-        assert_eq!(class.receive(10_000, SECOND), Some(MOMENT));
+        assert_eq!(class.receive(10_000, SECOND), Some(RHYTHM));
         class.now += 60 * SECOND;
         assert_eq!(
             class.receive(1_000, Duration::from_millis(5)),
@@ -109,7 +110,7 @@ mod tests {
                 self.read += 1;
                 self.gathering.received(self.now, self.read);
             }
-            self.gathering.moment()
+            self.gathering.rhythm()
         }
     }
 }

@@ -127,6 +127,9 @@ pub(crate) struct Worker {
     past_rooms: SfuStats,
     next_ssrc: u32,
     liveness_at: Instant,
+    /// When a handshake has something to do, as far as [`Self::handshakes_changed`] does not say that it was looked up before.
+    handshakes_at: Option<Instant>,
+    handshakes_changed: bool,
     gathering: Gathering,
 }
 
@@ -162,6 +165,8 @@ impl Worker {
             // Any start will do; each is used once, so no two streams under one set of keys ever share one.
             next_ssrc: rand::random(),
             liveness_at: Instant::now() + LIVENESS_PERIOD,
+            handshakes_at: None,
+            handshakes_changed: false,
             gathering: Gathering::new(Instant::now()),
         };
         Ok((
@@ -179,6 +184,7 @@ impl Worker {
         let mut inbox = Inbox::new();
         let mut unread = false;
         let mut next = Instant::now();
+        let mut read_at = Instant::now();
         loop {
             let wait = if unread || self.has_unread_streams() {
                 None
@@ -186,7 +192,7 @@ impl Worker {
                 Some(next)
             };
             if (wait.is_some() || self.out.streams.is_some())
-                && let Err(error) = self.wait(&mut events, wait)
+                && let Err(error) = self.wait(&mut events, wait, read_at)
             {
                 tracing::error!(%error, "a media worker cannot wait for its socket");
                 return;
@@ -199,6 +205,7 @@ impl Worker {
                 self.handle_command(Instant::now(), command);
             }
             // Readiness is told once: reading goes on until the socket is empty, a turn at a time.
+            read_at = Instant::now();
             unread = self.read_datagrams(&mut inbox);
             self.read_streams(Instant::now());
             let now = Instant::now();
@@ -216,9 +223,21 @@ impl Worker {
         }
     }
 
-    /// Waits for a datagram, a command or a timer; where many datagrams come, a moment longer for what follows a datagram.
-    /// `None` only looks.
-    fn wait(&mut self, events: &mut mio::Events, next: Option<Instant>) -> io::Result<()> {
+    /// Waits for a datagram, a command or a timer; where many datagrams come, for as long as the rhythm says since
+    /// `read_at`, when they were read last. `None` only looks.
+    fn wait(
+        &mut self,
+        events: &mut mio::Events,
+        mut next: Option<Instant>,
+        read_at: Instant,
+    ) -> io::Result<()> {
+        if next.is_some()
+            && let Some(rhythm) = self.gathering.rhythm()
+        {
+            // Commands and timers are in no greater hurry.
+            std::thread::sleep((read_at + rhythm).saturating_duration_since(Instant::now()));
+            next = None;
+        }
         let time = next.map_or(Duration::ZERO, |next| {
             next.saturating_duration_since(Instant::now())
         });
@@ -227,23 +246,20 @@ impl Worker {
             result => result?,
         }
         self.handle_stream_events(Instant::now(), events);
-        if next.is_some()
-            && let Some(moment) = self.gathering.moment()
-            && events.iter().any(|event| event.token() == SOCKET)
-        {
-            std::thread::sleep(moment);
-        }
         Ok(())
     }
 
-    fn next_timeout(&self) -> Instant {
+    fn next_timeout(&mut self) -> Instant {
+        if std::mem::take(&mut self.handshakes_changed) {
+            let connections = self.out.connections.values();
+            self.handshakes_at = connections
+                .filter_map(|connection| connection.dtls.poll_timeout())
+                .min();
+        }
         let rooms = self.rooms.values().filter_map(Room::poll_timeout);
-        let handshakes = self
-            .out
-            .connections
-            .values()
-            .filter_map(|connection| connection.dtls.poll_timeout());
-        rooms.chain(handshakes).fold(self.liveness_at, Instant::min)
+        rooms
+            .chain(self.handshakes_at)
+            .fold(self.liveness_at, Instant::min)
     }
 
     /// Whether there may be more to read.
@@ -287,17 +303,8 @@ impl Worker {
                 self.disconnect(now, participant, Some("fault on the server"));
             }
         }
-        let due: Vec<ParticipantId> = self
-            .out
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.dtls.poll_timeout().is_some_and(|at| at <= now))
-            .map(|(participant, _)| *participant)
-            .collect();
-        for participant in due {
-            self.contained(now, participant, |worker| {
-                worker.handle_dtls_timeout(now, participant)
-            });
+        if self.handshakes_at.is_some_and(|at| at <= now) {
+            self.handle_handshake_timeouts(now);
         }
         if now >= self.liveness_at {
             self.liveness_at = now + LIVENESS_PERIOD;
@@ -313,6 +320,22 @@ impl Worker {
                 self.out.counters.connections_lost += 1;
                 self.disconnect(now, participant, Some("no sign of the other end"));
             }
+        }
+    }
+
+    fn handle_handshake_timeouts(&mut self, now: Instant) {
+        self.handshakes_changed = true;
+        let due: Vec<ParticipantId> = self
+            .out
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.dtls.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(participant, _)| *participant)
+            .collect();
+        for participant in due {
+            self.contained(now, participant, |worker| {
+                worker.handle_dtls_timeout(now, participant)
+            });
         }
     }
 
@@ -360,6 +383,7 @@ impl Worker {
         let Some(mut connection) = self.out.connections.remove(&participant) else {
             return;
         };
+        self.handshakes_changed = true;
         connection.dtls.close(now);
         if let Some(address) = connection.address {
             while let Some(datagram) = connection.dtls.poll_transmit() {

@@ -42,6 +42,7 @@ impl Room {
         for publisher in self.publishers.iter_mut().flatten() {
             publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
         }
+        (0..self.publishers.len()).for_each(|seat| self.rearm(seat));
         self.tell_slots(out);
         self.tell_layers(now, out);
         let layered = |publisher: &Publisher| {

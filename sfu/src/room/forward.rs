@@ -28,11 +28,16 @@ impl Room {
         out: &mut dyn Output,
     ) {
         self.counters.packets_in += 1;
-        if let Err(refusal) = self.forward(now, from, packet, out) {
+        let Some(seat) = self.seats.get(&from).copied() else {
+            return self.counters.refuse(Refusal::Unbound);
+        };
+        if let Err(refusal) = self.forward(now, seat, from, packet, out) {
             self.counters.refuse(refusal);
         }
         if self.changed {
             self.resolve(now, out);
+        } else {
+            self.rearm(seat);
         }
     }
 
@@ -55,9 +60,11 @@ impl Room {
                 }
                 Ok(Rtcp::ReceiverReport { reports, .. }) => self.receiver_report(now, seat, reports),
                 Ok(Rtcp::Remb { bitrate_bps }) => self.estimate(now, seat, bitrate_bps),
-                Ok(Rtcp::Pli { media_ssrc }) => self.wish_keyframe(seat, media_ssrc),
+                Ok(Rtcp::Pli { media_ssrc }) => self.wish_keyframe(now, seat, media_ssrc, out),
                 Ok(Rtcp::Fir { requests }) => {
-                    requests.ssrcs().for_each(|ssrc| self.wish_keyframe(seat, ssrc))
+                    for ssrc in requests.ssrcs() {
+                        self.wish_keyframe(now, seat, ssrc, out);
+                    }
                 }
                 Ok(Rtcp::Nack { media_ssrc, lost }) => self.send_again(now, seat, media_ssrc, lost, out),
                 // A source that says bye is silent, which is seen anyway.
@@ -66,22 +73,19 @@ impl Room {
             }
         }
         if self.changed {
-            return self.resolve(now, out);
-        }
-        for publisher in self.publishers.iter_mut().flatten() {
-            publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
+            self.resolve(now, out);
         }
     }
 
     fn forward(
         &mut self,
         now: Instant,
+        seat: usize,
         from: ParticipantId,
         packet: &[u8],
         out: &mut dyn Output,
     ) -> Result<(), Refusal> {
         let view = RtpView::parse(packet).map_err(|_| Refusal::Malformed)?;
-        let seat = *self.seats.get(&from).ok_or(Refusal::Unbound)?;
         let publisher = self.publishers[seat].as_mut().ok_or(Refusal::Unbound)?;
         publisher.note_arrival(now, &view);
         let binding = publisher.bind(&view).ok_or(Refusal::Unbound)?;
@@ -120,13 +124,19 @@ impl Room {
             may_switch: received.may_switch,
             report,
         };
-        for route in &line.layers[layer].routes {
+        // Slots lie far apart: asked one right after the other, they come out of the memory together.
+        self.takers.clear();
+        self.takers
+            .extend(line.layers[layer].routes.iter().filter(|route| {
+                let subscriber = self.subscribers[route.seat].as_ref();
+                let slot = subscriber.and_then(|subscriber| subscriber.slots.get(route.slot));
+                slot.is_some_and(|slot| slot.takes(&incoming))
+            }));
+        for route in &self.takers {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
-            let Some(slot) = subscriber.slots.get_mut(route.slot) else {
-                continue;
-            };
+            let slot = &mut subscriber.slots[route.slot];
             let Some(outgoing) = slot.offer(&incoming) else {
                 continue;
             };
@@ -236,7 +246,7 @@ impl Room {
     }
 
     /// A subscriber cannot decode one of its slots.
-    fn wish_keyframe(&mut self, seat: usize, slot_ssrc: u32) {
+    fn wish_keyframe(&mut self, now: Instant, seat: usize, slot_ssrc: u32, out: &mut dyn Output) {
         let slots = self.subscribers[seat]
             .iter()
             .flat_map(|subscriber| &subscriber.slots);
@@ -246,10 +256,13 @@ impl Room {
         else {
             return;
         };
-        let publisher = self.publishers[line.seat].as_mut();
-        let layers = publisher.map(|publisher| &mut publisher.lines[line.line].layers);
-        if let Some(layer) = layers.and_then(|layers| layers.get_mut(layer)) {
+        let Some(publisher) = self.publishers[line.seat].as_mut() else {
+            return;
+        };
+        if let Some(layer) = publisher.lines[line.line].layers.get_mut(layer) {
             layer.wishes.wish();
+            publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
+            self.rearm(line.seat);
         }
     }
 
@@ -323,7 +336,7 @@ impl Room {
             }
         }
         if hopeless && kind == MediaKind::Video {
-            self.wish_keyframe(seat, slot_ssrc);
+            self.wish_keyframe(now, seat, slot_ssrc, out);
         }
     }
 

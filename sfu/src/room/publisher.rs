@@ -22,7 +22,11 @@ pub(super) struct Publisher {
     /// In the order of [`Source::ALL`].
     pub(super) lines: [Line; 4],
     bindings: Bindings,
+    /// When the room began.
+    began: Instant,
     next_report: Option<Instant>,
+    /// Since the keys were agreed.
+    reported: bool,
     transport: Option<TransportFeedback>,
 }
 
@@ -42,6 +46,8 @@ const FEEDBACK_PERIOD: Duration = Duration::from_millis(100);
 
 /// Reports and the estimate go out this often.
 pub(super) const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// Reports of many go out at these times of a room, and not each at its own: a worker is woken less often.
+const REPORT_GRID: Duration = Duration::from_millis(250);
 /// A publication without a packet for as long is stalled.
 const STALL: Duration = Duration::from_secs(5);
 /// The server as a participant of RTCP. It sends no media under this SSRC.
@@ -54,8 +60,10 @@ pub(super) const SERVER_CNAME: &str = "seodang";
 const NACKS_TOGETHER_BYTES: usize = 188;
 
 impl Publisher {
-    pub(super) fn new(participant: ParticipantId, rights: Rights) -> Self {
+    /// Someone who sends nothing yet, in a room that began then.
+    pub(super) fn new(began: Instant, participant: ParticipantId, rights: Rights) -> Self {
         Self {
+            began,
             participant,
             rights,
             ready: false,
@@ -63,6 +71,7 @@ impl Publisher {
             lines: Source::ALL.map(Line::new),
             bindings: Bindings::default(),
             next_report: None,
+            reported: false,
             transport: None,
         }
     }
@@ -99,6 +108,7 @@ impl Publisher {
         self.ready = false;
         self.bindings.clear();
         self.next_report = None;
+        self.reported = false;
         self.transport = None;
     }
 
@@ -209,22 +219,27 @@ impl Publisher {
         }
         self.ask_keyframes(now, writer, counters, out);
         if self.next_report.is_some_and(|at| at <= now) {
-            self.next_report = Some(now + REPORT_PERIOD);
+            self.next_report = Some(on_grid(self.began, now + REPORT_PERIOD));
             self.report(now, bitrate_bps, writer, out);
             self.tell_state(now, out);
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let lines = self.lines.iter().enumerate().flat_map(|(place, line)| {
-            line.layers.iter().enumerate().flat_map(move |(which, layer)| {
-                let missing = layer.stream.as_ref().and_then(|stream| stream.missing.deadline());
-                let asks = self.is_active(place) && line.media_ssrc(which).is_some();
-                [missing, layer.wishes.deadline().filter(|_| asks)]
-            })
-        });
         let feedback = self.transport.as_ref().and_then(|transport| transport.due);
-        lines.chain([self.next_report, feedback]).flatten().min()
+        let mut next = earliest(self.next_report, feedback);
+        for (place, line) in self.lines.iter().enumerate() {
+            for (which, layer) in line.layers.iter().enumerate() {
+                if let Some(stream) = &layer.stream {
+                    next = earliest(next, stream.missing.deadline());
+                }
+                let wish = layer.wishes.deadline();
+                if wish.is_some() && self.is_active(place) && line.media_ssrc(which).is_some() {
+                    next = earliest(next, wish);
+                }
+            }
+        }
+        next
     }
 
     /// Tells the driver when the state is another than before.
@@ -254,6 +269,10 @@ impl Publisher {
             (blocks[count], ssrcs[count]) = (stream.reception.report(now), stream.ssrc);
             count += 1;
         }
+        if std::mem::replace(&mut self.reported, true) && count == 0 {
+            // Who only watches has heard the estimate.
+            return;
+        }
         writer.clear();
         writer.receiver_report(SERVER_SSRC, &blocks[..count]);
         writer.cname(SERVER_SSRC, SERVER_CNAME);
@@ -261,6 +280,19 @@ impl Publisher {
         // transport-wide feedback it is the limit: Chromium starts at it and probes no further.
         writer.remb(SERVER_SSRC, bitrate_bps, &ssrcs[..count]);
         out.rtcp(self.participant, writer.as_bytes());
+    }
+}
+
+/// The last time of the grid that is not after `at`.
+fn on_grid(began: Instant, at: Instant) -> Instant {
+    let past = at.saturating_duration_since(began).as_nanos() % REPORT_GRID.as_nanos();
+    at - Duration::from_nanos(past as u64)
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

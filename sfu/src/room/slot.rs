@@ -14,25 +14,26 @@ use super::history::Stored;
 use super::line::{LayerId, LineId};
 use super::timeline::Timeline;
 
-/// A slot and what feeds it.
+/// A slot and what feeds it. In this order: what every packet needs lies together.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Slot {
-    pub(super) media: NegotiatedSlot,
+    feed: Option<Feed>,
     /// What shall feed it.
     target: Option<LayerId>,
+    /// Highest index given out; the next feed starts above it.
+    highest: u64,
+    last: Option<Last>,
+    packets: u32,
+    bytes: u32,
+    timeline: Timeline,
+    pub(super) media: NegotiatedSlot,
     /// The layer that its subscriber's line carries of what it shall show.
     pub(super) granted: Option<(LineId, Option<usize>)>,
     /// What it would show if the subscriber's line carried more.
     paused: Option<LineId>,
-    feed: Option<Feed>,
-    /// Highest index given out; the next feed starts above it.
-    highest: u64,
-    last: Option<Last>,
-    timeline: Timeline,
     /// The next index of the stream that repairs; each is used once, so that its nonces are safe by themselves.
     next_repair: u64,
-    packets: u32,
-    bytes: u32,
 }
 
 /// The constants by which a source's packets become the slot's.
@@ -158,6 +159,12 @@ impl Slot {
             MediaKind::Video => self.feed.map(|feed| feed.layer.line).or(self.paused),
             MediaKind::Audio => self.target.map(|layer| layer.line),
         }
+    }
+
+    /// Whether [`Self::offer`] may take the packet.
+    pub(super) fn takes(&self, packet: &Incoming<'_>) -> bool {
+        self.feed() == Some((packet.layer, packet.epoch))
+            || packet.may_switch && self.target == Some(packet.layer)
     }
 
     /// Takes a packet of a layer that feeds the slot or shall feed it.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use seodang_model::protocol::Consents;
 use seodang_model::{LessonId, ParticipantId, Publication, Source};
 use seodang_rtp::LessonStart;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -53,12 +54,19 @@ impl Assembler {
     /// Runs until `stop`, then ends every file as a part of a lesson that goes on after the restart.
     pub(super) fn run(
         mut self,
+        runtime: &Handle,
         mut commands: mpsc::Receiver<MirrorCommand>,
         packets: &Receiver<Mirrored>,
         stop: &CancellationToken,
     ) {
         let mut ticked = Instant::now();
+        let mut idle = false;
         loop {
+            if std::mem::take(&mut idle)
+                && let Some(command) = runtime.block_on(next(&mut commands, stop))
+            {
+                self.handle_command(command, packets);
+            }
             // Read before the queues: what was sent before the stop is still handled.
             let stopping = stop.is_cancelled();
             while let Ok(command) = commands.try_recv() {
@@ -81,6 +89,7 @@ impl Assembler {
                 // With packets waiting, time is what the socket saw last: a busy machine must not look like loss.
                 let now = seen.unwrap_or(ticked);
                 self.tick(now);
+                idle = seen.is_none() && self.people.values().all(Person::is_idle);
             }
             if stopping {
                 return self.stop(packets);
@@ -89,11 +98,24 @@ impl Assembler {
     }
 
     fn tick(&mut self, now: Instant) {
-        let everybody: Vec<ParticipantId> = self.people.keys().copied().collect();
-        for participant in everybody {
+        let people = self.people.iter().filter(|(_, person)| !person.is_idle());
+        let busy: Vec<ParticipantId> = people.map(|(participant, _)| *participant).collect();
+        for participant in busy {
             self.contained(participant, |person, desk| person.tick(now, desk));
             self.attach_again(participant, now);
             self.tell_kept(participant, now);
+            self.forget_if_over(participant, now);
+        }
+    }
+
+    /// Who left without leaving anything behind comes back as somebody new; a lesson may see hundreds of them.
+    fn forget_if_over(&mut self, participant: ParticipantId, now: Instant) {
+        if self
+            .people
+            .get(&participant)
+            .is_some_and(|person| person.is_over(now))
+        {
+            self.people.remove(&participant);
         }
     }
 
@@ -297,6 +319,17 @@ impl Assembler {
         if let Some(person) = self.people.get_mut(&participant) {
             person.set_absent(absent, &self.desk);
         }
+    }
+}
+
+/// Waits for what is said next, while nothing is mirrored and so nothing else can come or be due; `None` at the end.
+async fn next(
+    commands: &mut mpsc::Receiver<MirrorCommand>,
+    stop: &CancellationToken,
+) -> Option<MirrorCommand> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        command = commands.recv() => command,
     }
 }
 

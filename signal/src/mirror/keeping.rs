@@ -121,11 +121,12 @@ impl Keeping {
         };
         let alive = Alive(Arc::new(AtomicBool::new(true)));
         let living = Living(alive.clone());
+        let runtime = tokio::runtime::Handle::current();
         let assembler = std::thread::Builder::new()
             .name("assembler".to_owned())
             .spawn(move || {
                 let _living = living;
-                Assembler::new(desk, sinks).run(commands, &packets, &stopped);
+                Assembler::new(desk, sinks).run(&runtime, commands, &packets, &stopped);
             })?;
         Ok(Self {
             stop,

@@ -195,6 +195,15 @@ impl Person {
         self.writers.values().any(Recording::is_writing)
     }
 
+    /// Whether [`Self::tick`] has nothing to do until something else happens: nothing is to be kept, everyone knows, and it
+    /// is not to be forgotten.
+    pub(super) fn is_idle(&self) -> bool {
+        let keeps_nothing = self.consents == Consents::default();
+        let nothing_open = self.tracks.is_empty() && self.writers.is_empty();
+        let stays = !self.left || !self.interrupted.is_empty();
+        keeps_nothing && nothing_open && stays && self.told == Some(self.consents) && self.absent == self.away
+    }
+
     /// What is kept, where it is not what everyone was told.
     pub(super) fn kept_news(&self, now: Instant) -> Option<Consents> {
         let kept = self.kept_now(now);
@@ -279,6 +288,15 @@ impl Person {
             analyzer.leave(self.kept.participant());
         }
         self.consents.captures = false;
+    }
+
+    /// The seat is free, there is no file that could go on, and everyone was told that nothing is kept.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.left
+            && !self.consents.recording
+            && self.writers.is_empty()
+            && self.interrupted.is_empty()
+            && self.kept_news(now).is_none()
     }
 
     fn set_away(&mut self, away: bool, desk: &Desk) {

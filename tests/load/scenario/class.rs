@@ -7,7 +7,7 @@ use seodang_tests::files_below;
 use serde_json::json;
 
 use super::Line;
-use crate::fanout::Fanout;
+use crate::fanout::Shape;
 use crate::floor::FloorReport;
 use crate::machine::Usage;
 use crate::stage::{Common, Stage};
@@ -17,21 +17,8 @@ use crate::wire::Faults;
 /// One class, or several of a kind.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many send a camera and a microphone, and receive.
-    #[arg(long, default_value_t = 30)]
-    publishers: usize,
-    /// How many only receive.
-    #[arg(long, default_value_t = 0)]
-    watchers: usize,
-    /// Cameras each participant receives at most; all of them when it is not given.
-    #[arg(long)]
-    page: Option<usize>,
-    /// Microphones each participant receives at most; all of them when it is not given.
-    #[arg(long)]
-    voices: Option<usize>,
-    /// Classes of that kind at once, in a room each.
-    #[arg(long, default_value_t = 1)]
-    classes: usize,
+    #[command(flatten)]
+    shape: Shape,
     #[command(flatten)]
     common: Common,
 }
@@ -50,11 +37,7 @@ impl SeminarArguments {
     /// The class that a seminar is.
     pub(crate) fn class(&self) -> Arguments {
         Arguments {
-            publishers: 1,
-            watchers: self.watchers,
-            page: None,
-            voices: None,
-            classes: 1,
+            shape: Shape::seminar(self.watchers),
             common: self.common.clone(),
         }
     }
@@ -62,22 +45,19 @@ impl SeminarArguments {
 
 /// Plays the class.
 pub(crate) async fn run(arguments: &Arguments, scenario: &str) -> anyhow::Result<Line> {
-    let common = &arguments.common;
-    let all = usize::MAX;
-    let (page, voices) = (arguments.page.unwrap_or(all), arguments.voices.unwrap_or(all));
-    let (publishers, watchers) = (arguments.publishers, arguments.watchers);
-    let fanout = Fanout::classes(arguments.classes, publishers, watchers, page, voices);
-    let kind = if watchers > 0 {
+    let (common, shape) = (&arguments.common, &arguments.shape);
+    let fanout = shape.fanout();
+    let kind = if shape.watchers > 0 {
         RoomKind::Seminar
     } else {
         RoomKind::Meeting
     };
     let without = (Faults::default(), Faults::default());
 
-    let mut stage = Stage::open(common, fanout.clone(), kind, arguments.classes).await?;
+    let mut stage = Stage::open(common, fanout.clone(), kind, shape.classes).await?;
     stage.fill(without).await?;
     stage.watch(without).await?;
-    let usage = stage.measure().await?;
+    let (usage, batches) = stage.measure().await?;
     let memory = memory(&stage)?;
     let joins = joins(&stage);
     let files = common.recorded.then(|| files(&stage));
@@ -89,7 +69,7 @@ pub(crate) async fn run(arguments: &Arguments, scenario: &str) -> anyhow::Result
     Line::default()
         .with(&common.head(scenario))?
         .with(&json!({
-            "publishers": publishers, "watchers": watchers, "classes": arguments.classes,
+            "publishers": shape.publishers, "watchers": shape.watchers, "classes": shape.classes,
             "page": longest(|watch| watch.cameras.len()), "voices": longest(|watch| watch.microphones.len()),
         }))?
         .with(&costs(&usage, &arrivals, floor.as_ref()))?
@@ -98,6 +78,7 @@ pub(crate) async fn run(arguments: &Arguments, scenario: &str) -> anyhow::Result
         .with(&joins)?
         .with(&files)?
         .with(&usage)?
+        .with(&batches)?
         .with(&json!({ "floor": floor }))
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Line> {
     stage.fill(faults).await?;
     stage.watch(faults).await?;
     stage.crew.begin_faults();
-    let usage = stage.measure().await?;
+    let (usage, _) = stage.measure().await?;
     let (memory, joins) = (memory(&stage)?, joins(&stage));
     let window = stage.crew.shared.window();
     let outcome = stage.close(REPAIR).await?;

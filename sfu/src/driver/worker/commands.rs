@@ -157,6 +157,7 @@ impl Worker {
         let identity = Arc::clone(&self.identity);
         let connection = Connection::new(now, lesson, identity, read, slot_ssrcs);
         self.out.connections.insert(participant, connection);
+        self.handshakes_changed = true;
         self.out.set_ice(participant, IceState::New);
         self.with_room(participant, |room, out| {
             room.connect(now, participant, &media, out)

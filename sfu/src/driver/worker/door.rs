@@ -102,6 +102,7 @@ impl Worker {
             return;
         };
         let outcome = connection.dtls.handle(now, datagram);
+        self.handshakes_changed = true;
         self.send_dtls(participant);
         match outcome {
             Ok(None) => {}

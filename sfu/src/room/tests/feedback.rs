@@ -221,6 +221,34 @@ fn a_publisher_is_told_the_estimate_at_once_and_every_second() {
 }
 
 #[test]
+fn who_only_watches_is_told_the_estimate_once_and_reports_of_a_class_go_out_together() {
+    let mut class = Class::of(3, 0, 0);
+    let estimate = |packet: &Rtcp<'_>| matches!(packet, Rtcp::Remb { .. });
+    class.wait(5_100);
+    assert_eq!(class.out.count(who(0), estimate), 1, "nothing is sent");
+    class.connect(2, 0, 0);
+    for number in [1, 2] {
+        class.publish(number, Camera);
+        class.camera(number, 11, false);
+    }
+    class.wait(1_000);
+    class.forget();
+    let mut told = Vec::new();
+    for at in (0..2_000).step_by(10) {
+        class.wait(10);
+        for number in [1, 2] {
+            told.extend((class.out.count(who(number), estimate) > 0).then_some((at, number)));
+        }
+        class.forget();
+    }
+    let [(first, 1), (second, 2), (third, 1), (fourth, 2)] = told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!((first, third), (second, fourth), "at the same times");
+    assert_eq!(third - first, 1_000);
+}
+
+#[test]
 fn a_senders_clock_reaches_the_slots_in_their_own_time() {
     let mut class = looking();
     let info = SenderInfo {

@@ -22,6 +22,41 @@ const RECORDING: Consents = Consents {
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
+fn of_hundreds_who_come_and_go_only_those_with_files_are_remembered() {
+    let mut scene = Scene::new(|recorder, info| recorder.open(info));
+    let recorded = scene.join(1);
+    assert_eq!(scene.reported(recorded), RECORDING);
+    for now_ms in (0..1_000).step_by(40) {
+        scene.picture(recorded, now_ms, 30);
+    }
+    scene.tick_until_open(recorded);
+    scene.command(MirrorCommand::Left(recorded));
+    for number in 2..302 {
+        let guest = Subject {
+            consents: Consents::default(),
+            ..subject(number)
+        };
+        let participant = guest.participant;
+        scene.command(MirrorCommand::Joined(guest.clone()));
+        assert_eq!(scene.reported(participant), Consents::default());
+        scene.assembler.tick(scene.start);
+        assert!(scene.assembler.people.contains_key(&participant));
+        scene.command(MirrorCommand::Left(participant));
+        scene.assembler.tick(scene.start);
+    }
+    assert_eq!(scene.assembler.people.len(), 1);
+    assert!(
+        scene.assembler.people.contains_key(&recorded),
+        "its file may go on"
+    );
+
+    let returning = ParticipantId::from_bits(2);
+    scene.join_sfu(returning);
+    scene.join_mirror(2);
+    assert_eq!(scene.reported_of(returning), RECORDING);
+}
+
+#[test]
 fn a_disk_that_is_stuck_at_opening_holds_up_nobody_and_the_first_frames_are_in_the_file() {
     let (release, stuck) = channel::<()>();
     let mut scene = Scene::new(move |recorder, info| {
@@ -326,6 +361,17 @@ impl Scene {
         let report = self.reports.try_recv().expect("a report");
         assert_eq!(report.participant, participant);
         report.kept
+    }
+
+    /// The newest thing everyone is told of what is kept of `participant`.
+    fn reported_of(&mut self, participant: ParticipantId) -> Consents {
+        let mut newest = None;
+        while let Ok(report) = self.reports.try_recv() {
+            if report.participant == participant {
+                newest = Some(report.kept);
+            }
+        }
+        newest.expect("a report")
     }
 
     fn tick_until_reported(&mut self, participant: ParticipantId) -> Consents {
