@@ -1,4 +1,4 @@
-// A line between a browser and the server that loses packets of media, the same way for the same seed.
+// A line between a browser and the server that loses packets of media, the same way for the same seed, and may be thin.
 
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
@@ -38,6 +38,9 @@ export class LossyLine {
   constructor(loss, seed) {
     this.loss = loss;
     this.lost = { up: 0, down: 0 };
+    /** What the line carries, each way; 0: everything. @type {{up: number, down: number}} */
+    this.bps = { up: 0, down: 0 };
+    this.ways = { up: new Way(), down: new Way() };
     this.near = createSocket("udp4");
     this.far = createSocket("udp4");
     this.chance = seed;
@@ -46,10 +49,11 @@ export class LossyLine {
     this.server = 0;
     this.near.on("message", (datagram, from) => {
       browser = from.port;
-      if (this.passes(datagram, "up")) this.far.send(datagram, this.server, "127.0.0.1");
+      if (this.passes(datagram, "up")) this.carry("up", datagram, () => this.far.send(datagram, this.server, "127.0.0.1"));
     });
     this.far.on("message", (datagram) => {
-      if (browser && this.passes(datagram, "down")) this.near.send(datagram, browser, "127.0.0.1");
+      const to = browser;
+      if (to && this.passes(datagram, "down")) this.carry("down", datagram, () => this.near.send(datagram, to, "127.0.0.1"));
     });
   }
 
@@ -80,8 +84,61 @@ export class LossyLine {
     return passes;
   }
 
+  /**
+   * @param {"up" | "down"} direction
+   * @param {Buffer} datagram
+   * @param {() => void} deliver
+   */
+  carry(direction, datagram, deliver) {
+    const bps = this.bps[direction];
+    if (!this.ways[direction].carry(datagram.length, bps, deliver)) this.lost[direction] += 1;
+  }
+
   close() {
+    for (const way of Object.values(this.ways)) way.close();
     this.near.close();
     this.far.close();
+  }
+}
+
+/** What waits longer is dropped, as in a router's queue. */
+const QUEUE_MS = 200;
+
+/** One direction, with a queue before its bottleneck. */
+class Way {
+  constructor() {
+    /** @type {{at: number, deliver: () => void}[]} */
+    this.queue = [];
+    this.freeAt = 0;
+    /** @type {NodeJS.Timeout | undefined} */
+    this.timer = undefined;
+  }
+
+  /**
+   * @param {number} bytes
+   * @param {number} bps 0: everything passes at once
+   * @param {() => void} deliver
+   * @returns {boolean} whether it will arrive
+   */
+  carry(bytes, bps, deliver) {
+    const now = performance.now();
+    const from = Math.max(now, this.freeAt);
+    if (bps && from - now > QUEUE_MS) return false;
+    this.freeAt = bps ? from + (bytes * 8000) / bps : from;
+    this.queue.push({ at: this.freeAt, deliver });
+    this.turn();
+    return true;
+  }
+
+  turn() {
+    const now = performance.now();
+    while (this.queue.length && this.queue[0].at <= now) this.queue.shift()?.deliver();
+    clearTimeout(this.timer);
+    if (this.queue.length) this.timer = setTimeout(() => this.turn(), this.queue[0].at - now);
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.queue = [];
   }
 }

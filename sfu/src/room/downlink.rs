@@ -17,8 +17,13 @@ pub(super) struct Downlink {
     /// Loss that is the line's own, as far as known.
     own_loss: f32,
     trial: Option<Trial>,
+    next_trial_at: Option<Instant>,
     /// Since when the estimate is below what is sent.
     low_since: Option<Instant>,
+    /// The last one.
+    estimate: Option<(Instant, u64)>,
+    /// Loss and estimate agree: what is sent is more than the line carries.
+    thin: bool,
     /// The limit does not grow before.
     hold_until: Option<Instant>,
     hold: Duration,
@@ -38,8 +43,14 @@ struct Trial {
 
 /// Loss above the line's own by as much is congestion; less is repaired.
 const CONGESTED: f32 = 0.15;
-/// A report later than this tells of what was sent since.
-const JUDGED_AFTER: Duration = Duration::from_secs(2);
+/// The same once the line is known to be thin.
+const CONGESTED_AGAIN: f32 = 0.05;
+/// A report later than this tells of what was sent since, for the most part.
+const JUDGED_AFTER: Duration = Duration::from_millis(800);
+/// A trial that no report judged by then ends: a picture that pauses for it shall not stand still for two seconds.
+const TRIAL_ENDS_AFTER: Duration = Duration::from_millis(1000);
+/// And the next one comes no sooner.
+const TRIALS_APART: Duration = Duration::from_secs(5);
 /// A share of the loss that stayed.
 const STAYED: f32 = 0.6;
 /// Estimates alone never limit below this: a page at its smallest with a speaker and voices.
@@ -49,6 +60,8 @@ const FLOOR_BPS: u64 = 200_000;
 /// Below this share of what is sent, for this long, an estimate is believed.
 const LOW_SHARE: f64 = 0.85;
 const LOW_FOR: Duration = Duration::from_millis(1500);
+/// Browsers tell theirs once a second, and at once when it falls.
+const ESTIMATE_LASTS: Duration = Duration::from_millis(2500);
 /// The first pause after a cut; doubled with each probe that fails, up to the second, forgotten after a good minute.
 const FIRST_HOLD: Duration = Duration::from_secs(2);
 const LONGEST_HOLD: Duration = Duration::from_secs(32);
@@ -64,7 +77,10 @@ impl Default for Downlink {
             limit_bps: None,
             own_loss: 0.0,
             trial: None,
+            next_trial_at: None,
             low_since: None,
+            estimate: None,
+            thin: false,
             hold_until: None,
             hold: FIRST_HOLD,
             cut_at: None,
@@ -80,6 +96,16 @@ impl Downlink {
         self.limit_bps
     }
 
+    /// As [`Self::limit_bps`], where it is sure that the line carries no more.
+    pub(super) fn thin_bps(&self) -> Option<u64> {
+        self.limit_bps.filter(|_| self.thin)
+    }
+
+    /// The share of packets, 0 to 1, that is lost however little is sent, as far as known.
+    pub(super) fn own_loss(&self) -> f32 {
+        self.own_loss
+    }
+
     /// Takes the share of packets lost in about a second, 0 to 1, while `sent_bps` were sent.
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64) {
         self.own_loss = self.own_loss.min(loss);
@@ -89,17 +115,26 @@ impl Downlink {
             }
             self.trial = None;
             let obeyed = self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11);
-            if obeyed && loss > trial.loss * STAYED {
+            let queues = self.fresh_estimate_bps(now).is_some_and(|bps| bps < sent_bps);
+            if obeyed && !queues && loss > trial.loss * STAYED {
                 // Sending less did not help: it was not the cause.
                 (self.own_loss, self.limit_bps, self.hold_until) = (loss, trial.limit_before_bps, None);
+                self.thin = false;
                 return;
             }
         }
-        if loss > self.own_loss + CONGESTED {
+        let congested = if self.thin { CONGESTED_AGAIN } else { CONGESTED };
+        if loss > self.own_loss + congested {
             let limit_before_bps = self.limit_bps;
             // What arrived, and a little less, so that queues empty.
-            let arrived_bps = sent_bps as f64 * f64::from(1.0 - loss) * 0.95;
-            if self.cut(now, (arrived_bps as u64).max(FLOOR_BPS)) {
+            let arrived_bps = (sent_bps as f64 * f64::from(1.0 - loss) * 0.95) as u64;
+            // With loss beside it an estimate is believed at once: what was sent lies a second back.
+            let estimate_bps = self.fresh_estimate_bps(now).unwrap_or(u64::MAX);
+            self.thin |= (estimate_bps as f64) < sent_bps as f64 * LOW_SHARE;
+            if !self.thin && self.next_trial_at.is_some_and(|at| now < at) {
+                return;
+            }
+            if self.cut(now, arrived_bps.min(estimate_bps).max(FLOOR_BPS)) {
                 self.trial = Some(Trial {
                     judged_at: now + JUDGED_AFTER,
                     loss,
@@ -111,8 +146,15 @@ impl Downlink {
 
     /// Takes an estimate of the subscriber while `sent_bps` are sent.
     pub(super) fn handle_estimate(&mut self, now: Instant, estimate_bps: u64, sent_bps: u64) {
+        let before = self.estimate.replace((now, estimate_bps));
+        let falls = before.is_some_and(|(_, before)| estimate_bps < before);
         if estimate_bps as f64 >= sent_bps as f64 * LOW_SHARE {
             self.low_since = None;
+            return;
+        }
+        if self.thin && self.probed && falls {
+            // More than before was tried, and queues: no loss needs to tell. An estimate that only lags does not fall.
+            self.cut(now, estimate_bps.max(FLOOR_BPS));
             return;
         }
         let since = *self.low_since.get_or_insert(now);
@@ -124,6 +166,13 @@ impl Downlink {
 
     /// Lets the limit grow while nothing is wrong; call it about twice a second while there is one.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let Some(trial) = self.trial
+            && now >= trial.judged_at + (TRIAL_ENDS_AFTER - JUDGED_AFTER)
+            && !self.thin
+        {
+            (self.trial, self.limit_bps, self.hold_until) = (None, trial.limit_before_bps, None);
+            self.next_trial_at = Some(now + TRIALS_APART);
+        }
         let Some(limit_bps) = self.limit_bps else { return };
         let since = self.grown_at.replace(now).unwrap_or(now);
         if self.hold_until.is_some_and(|until| now < until) || self.low_since.is_some() {
@@ -139,6 +188,12 @@ impl Downlink {
         let grown = (limit_bps as f64 * GROWTH.powf(elapsed)).ceil() as u64;
         self.probed = true;
         self.limit_bps = (grown < UNLIMITED_BPS).then_some(grown);
+        self.thin &= self.limit_bps.is_some();
+    }
+
+    fn fresh_estimate_bps(&self, now: Instant) -> Option<u64> {
+        let fresh = |(at, _): &(Instant, u64)| now.saturating_duration_since(*at) < ESTIMATE_LASTS;
+        self.estimate.filter(fresh).map(|(_, bps)| bps)
     }
 
     /// Whether the limit is lower than before.
@@ -165,6 +220,8 @@ pub(super) struct Losses {
     lost: i64,
 }
 
+/// Receivers report about once a second, which may be a little less.
+const REPORTED_FOR: Duration = Duration::from_millis(800);
 /// Fewer packets say nothing.
 const LEAST_PACKETS: u64 = 50;
 
@@ -188,10 +245,10 @@ impl Losses {
         }
     }
 
-    /// The share lost since the last answer, at most once a second and only of enough packets.
+    /// The share lost since the last answer, of about a second and only of enough packets.
     pub(super) fn take(&mut self, now: Instant) -> Option<f32> {
         let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) < WINDOW || self.expected < LEAST_PACKETS {
+        if now.saturating_duration_since(since) < REPORTED_FOR || self.expected < LEAST_PACKETS {
             return None;
         }
         let share = self.lost.max(0) as f32 / self.expected as f32;
@@ -205,6 +262,7 @@ impl Losses {
 pub(super) struct Rate {
     window: Option<(Instant, usize)>,
     last_bps: Option<u64>,
+    steady_bps: Option<u64>,
 }
 
 const WINDOW: Duration = Duration::from_secs(1);
@@ -215,11 +273,18 @@ impl Rate {
             Some((start, sum)) if now.saturating_duration_since(*start) < WINDOW => *sum += bytes,
             Some((start, sum)) => {
                 let elapsed = now.saturating_duration_since(*start).as_secs_f64();
-                self.last_bps = Some((*sum as f64 * 8.0 / elapsed) as u64);
+                let bps = (*sum as f64 * 8.0 / elapsed) as u64;
+                self.last_bps = Some(bps);
+                self.steady_bps = Some(self.steady_bps.map_or(bps, |before| (before * 7 + bps) / 8));
                 (*start, *sum) = (now, bytes);
             }
             None => self.window = Some((now, bytes)),
         }
+    }
+
+    /// Over some seconds, so that a key frame makes little difference; in bits per second.
+    pub(super) fn steady_bps(&self) -> Option<u64> {
+        self.steady_bps
     }
 
     /// In bits per second; `None` before a whole second has passed.
@@ -310,6 +375,43 @@ mod tests {
         let sent = drive(&mut line, start, 60, 1_000_000, 50_000_000, 0.3);
         let less = sent.iter().filter(|sent| **sent < 1_000_000).count();
         assert!((1..=3).contains(&less), "{sent:?}");
+    }
+
+    #[test]
+    fn loss_and_estimate_together_are_believed_at_once_and_a_probe_ends_when_the_estimate_falls() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut line = Downlink::default();
+        line.handle_estimate(start, 250_000, 500_000);
+        assert_eq!(line.thin_bps(), None);
+        line.handle_loss(after(200), 0.2, 500_000);
+        assert_eq!(line.thin_bps(), Some(250_000), "not what seems to have arrived");
+        line.handle_estimate(after(1200), 260_000, 240_000);
+        for half in 0..8 {
+            line.handle_timeout(after(500 * half));
+        }
+        let probed = line.limit_bps().expect("thin still");
+        assert!((280_000..330_000).contains(&probed), "{probed}");
+        line.handle_estimate(after(4000), 260_000, 320_000);
+        assert_eq!(line.limit_bps(), Some(probed), "it only lags");
+        line.handle_estimate(after(4100), 240_000, 320_000);
+        assert_eq!(line.limit_bps(), Some(240_000));
+        line.handle_estimate(after(4200), 1_000, 320_000);
+        assert_eq!(line.limit_bps(), Some(240_000), "nothing was probed since");
+    }
+
+    #[test]
+    fn a_picture_does_not_pause_for_a_trial_that_no_report_judges() {
+        let start = Instant::now();
+        let mut line = Downlink::default();
+        line.handle_loss(start, 0.3, 1_000_000);
+        assert!(line.limit_bps().is_some());
+        line.handle_timeout(start + TRIAL_ENDS_AFTER);
+        assert_eq!(line.limit_bps(), None);
+        line.handle_loss(start + TRIALS_APART, 0.3, 1_000_000);
+        assert_eq!(line.limit_bps(), None, "not again so soon");
+        line.handle_loss(start + TRIALS_APART + TRIAL_ENDS_AFTER, 0.3, 1_000_000);
+        assert!(line.limit_bps().is_some());
     }
 
     #[test]

@@ -290,7 +290,7 @@ fn wish(publishers: &[Option<Publisher>], slot: usize, line: LineId, asked: (u16
         GUESSED_BPS
     };
     for (rate, layer) in rates_bps.iter_mut().zip(&sender.layers) {
-        *rate = layer.rate.bps().unwrap_or(*rate);
+        *rate = layer.rate.steady_bps().unwrap_or(*rate);
     }
     let pixels = u32::from(asked.0) * u32::from(asked.1);
     let screen = sender.source == Source::Screen;

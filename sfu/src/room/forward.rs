@@ -7,11 +7,13 @@ use seodang_rtp::{
     NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpHeader, RtpView, SenderInfo, read_rtcp,
 };
 
+use super::history::Stored;
 use super::line::{LayerId, LineId, Received};
-use super::nack::Request;
+use super::nack::Urgency;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
 use super::stats::Refusal;
+use super::subscriber::Subscriber;
 use super::{Output, Room};
 use crate::SfuEvent;
 
@@ -206,6 +208,9 @@ impl Room {
                 }
             }
         }
+        if received.late {
+            self.send_late_again(now, id, received.epoch, received.index, out);
+        }
     }
 
     /// What a subscriber receives.
@@ -304,7 +309,7 @@ impl Room {
             .flat_map(|subscriber| &subscriber.slots);
         let slot = slots.into_iter().find(|slot| slot.media.ssrc == slot_ssrc);
         let Some(LayerId { line, layer }) =
-            slot.and_then(|slot| slot.feed().map(|(layer, _)| layer).or(slot.target()))
+            slot.and_then(|slot| slot.target().or(slot.feed().map(|(layer, _)| layer)))
         else {
             return;
         };
@@ -337,14 +342,17 @@ impl Room {
         else {
             return;
         };
-        let slot = &mut subscriber.slots[place];
+        let slot = &subscriber.slots[place];
+        let kind = slot.media.kind;
         if !slot.media.nack || !subscriber.ready {
             return;
         }
-        let round_trip = subscriber.round_trip.get();
-        let mut bad_line = false;
+        let quality = subscriber.line_quality();
+        let mut hopeless = false;
         for sequence_number in lost.iter().take(MAX_NACKED_PACKETS) {
-            let Some((LayerId { line, layer }, epoch, index)) = slot.source_index(sequence_number) else {
+            let slot = &subscriber.slots[place];
+            let Some((LayerId { line, layer }, epoch, given, index)) = slot.source_index(sequence_number)
+            else {
                 continue;
             };
             let Some(publisher) = self.publishers[line.seat].as_ref() else {
@@ -354,40 +362,125 @@ impl Room {
             let stream = layer
                 .and_then(|layer| layer.stream.as_ref())
                 .filter(|stream| stream.epoch == epoch);
-            let Some(stored) = stream.and_then(|stream| stream.history.get(index)) else {
+            let Some(stream) = stream else {
                 continue;
             };
-            let Some(outgoing) = slot.again(index, stored) else {
-                continue;
+            let resends = &mut subscriber.resends[place];
+            let stored = stream.history.get(index);
+            let copies = match stored {
+                Some(stored) => resends.request(now, given, stored.at, quality),
+                None => {
+                    resends.request_in_vain(now, given);
+                    0
+                }
             };
-            let request = subscriber.resends[place].request(now, outgoing.index, stored.at, round_trip);
-            if request == Request::TooSoon {
-                continue;
-            }
-            bad_line |= request == Request::BadLine;
-            let to = subscriber.participant;
-            for _ in 0..if request == Request::Admitted { 1 } else { 2 } {
-                if !subscriber.budget.admit(now, outgoing.len()) {
-                    self.counters.resends_refused += 1;
+            // A key frame that began after it has served the subscriber already.
+            let served = stream.newest_keyframe.is_some_and(|begin| begin > index);
+            hopeless |= !served && resends.is_hopeless(now, given, quality);
+            let Some(stored) = stored else { continue };
+            for copy in 0..copies {
+                let again = Again {
+                    place,
+                    index,
+                    stored,
+                    further_copy: copy > 0,
+                };
+                if !give_again(now, subscriber, &again, &mut self.scratch, out) {
+                    self.counters.resends_refused += u64::from(copy == 0);
                     break;
                 }
-                if let Some(repair) = slot.repair(index, stored) {
-                    out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
-                } else {
-                    self.scratch.clear();
-                    self.scratch.extend_from_slice(&outgoing.header);
-                    self.scratch.extend_from_slice(outgoing.prefix());
-                    self.scratch.extend_from_slice(outgoing.payload);
-                    out.rtp_again(to, outgoing.index, &self.scratch);
-                }
-                subscriber.sent.add(now, outgoing.len());
                 self.counters.packets_resent += 1;
             }
         }
-        if bad_line && slot.media.kind == MediaKind::Video {
+        if hopeless && kind == MediaKind::Video {
             self.wish_keyframe(now, seat, slot_ssrc, out);
         }
     }
+
+    /// A packet came late: who asked for it in vain may be about to give it up, and gets it twice.
+    fn send_late_again(&mut self, now: Instant, id: LayerId, epoch: u64, index: u64, out: &mut dyn Output) {
+        let Some(publisher) = self.publishers[id.line.seat].as_ref() else {
+            return;
+        };
+        let layer = &publisher.lines[id.line.line].layers[id.layer];
+        let Some(stored) = layer.stream.as_ref().and_then(|stream| stream.history.get(index)) else {
+            return;
+        };
+        for route in &layer.routes {
+            let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
+                continue;
+            };
+            let Some(slot) = subscriber.slots.get(route.slot) else {
+                continue;
+            };
+            let again = Again {
+                place: route.slot,
+                index,
+                stored,
+                further_copy: true,
+            };
+            if slot.media.nack
+                && slot.feed() == Some((id, epoch))
+                && let Some(given) = slot.again(index, stored)
+                && subscriber.resends[route.slot].was_asked_in_vain(given.index)
+                && give_again(now, subscriber, &again, &mut self.scratch, out)
+            {
+                self.counters.packets_resent += 1;
+            }
+        }
+    }
+}
+
+/// A packet of a slot's present feed that is given out again.
+struct Again<'a> {
+    /// Of the slot.
+    place: usize,
+    /// Of the source.
+    index: u64,
+    stored: &'a Stored,
+    /// It goes out beside another copy.
+    further_copy: bool,
+}
+
+/// Gives a subscriber a packet again, if its budget allows it.
+fn give_again(
+    now: Instant,
+    subscriber: &mut Subscriber,
+    again: &Again<'_>,
+    scratch: &mut Vec<u8>,
+    out: &mut dyn Output,
+) -> bool {
+    let Again {
+        place,
+        index,
+        stored,
+        further_copy,
+    } = *again;
+    let thin_bps = subscriber.downlink.thin_bps();
+    let slot = &mut subscriber.slots[place];
+    let Some(outgoing) = slot.again(index, stored) else {
+        return false;
+    };
+    let urgency = match slot.media.kind {
+        MediaKind::Audio => Urgency::Sound,
+        MediaKind::Video if further_copy => Urgency::Copy,
+        MediaKind::Video => Urgency::Picture,
+    };
+    if !subscriber.budget.admit(now, outgoing.len(), urgency, thin_bps) {
+        return false;
+    }
+    subscriber.sent.add(now, outgoing.len());
+    let to = subscriber.participant;
+    if let Some(repair) = slot.repair(index, stored) {
+        out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
+    } else {
+        scratch.clear();
+        scratch.extend_from_slice(&outgoing.header);
+        scratch.extend_from_slice(outgoing.prefix());
+        scratch.extend_from_slice(outgoing.payload);
+        out.rtp_again(to, outgoing.index, scratch);
+    }
+    true
 }
 
 fn send_report(

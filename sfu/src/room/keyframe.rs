@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// Key frames are costly for everybody who watches: one request a second serves all.
+/// Key frames are costly for everybody who watches: one request a second serves all, in the long run.
 const PAUSE: Duration = Duration::from_secs(1);
+/// One more is free after a quiet second, so that who comes just after the last one, or lost it, need not wait; this long
+/// after it, as browsers make no two within 300 ms.
+const SPACING: Duration = Duration::from_millis(300);
 /// A request without an answer may be lost: it is repeated after this, and so often.
-const REPEAT: Duration = Duration::from_millis(200);
-const REPEATS: u8 = 6;
+const REPEAT: Duration = Duration::from_millis(150);
+const REPEATS: u8 = 8;
 
 /// What was wished and when it was last asked for.
 #[derive(Debug, Default)]
@@ -15,6 +18,8 @@ pub(super) struct KeyframeWishes {
     /// A slot waits for this source: asked for again until a key frame comes.
     pub(super) waiting: bool,
     asked_at: Option<Instant>,
+    /// When all that was asked for is paid at the pace of one a second.
+    paid_at: Option<Instant>,
     /// How often the unanswered request may still be repeated.
     repeats: u8,
 }
@@ -30,30 +35,43 @@ impl KeyframeWishes {
         self.repeats = 0;
     }
 
-    /// Whether to ask now; notes it.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    /// How many requests to send now; notes it. The second time a request is sent twice: the line loses, and browsers
+    /// take two for one.
+    pub(super) fn take(&mut self, now: Instant) -> usize {
         if self.deadline().is_some_and(|at| at > now) || !self.is_wanted() {
-            return false;
+            return 0;
         }
-        let left = self.repeats.checked_sub(1);
-        self.force(now);
-        if let Some(left) = left {
-            self.repeats = left;
+        match self.repeats.checked_sub(1) {
+            Some(left) => {
+                self.repeats = left;
+                self.wished = false;
+                self.asked_at = Some(now);
+                2
+            }
+            None => {
+                self.force(now);
+                1
+            }
         }
-        true
     }
 
     /// Asks now whatever was asked before; counts for the limit.
     pub(super) fn force(&mut self, now: Instant) {
         self.wished = false;
         self.asked_at = Some(now);
+        self.paid_at = Some(self.paid_at.map_or(now, |at| at.max(now)) + PAUSE);
         self.repeats = REPEATS;
     }
 
     /// When [`Self::take`] will say yes; `None` while nothing is wished.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let pause = if self.repeats > 0 { REPEAT } else { PAUSE };
-        self.asked_at.filter(|_| self.is_wanted()).map(|at| at + pause)
+        let asked_at = self.asked_at.filter(|_| self.is_wanted())?;
+        if self.repeats > 0 {
+            return Some(asked_at + REPEAT);
+        }
+        let spaced = asked_at + SPACING;
+        let affordable = self.paid_at.and_then(|at| at.checked_sub(PAUSE));
+        Some(affordable.map_or(spaced, |at| at.max(spaced)))
     }
 
     fn is_wanted(&self) -> bool {
@@ -65,56 +83,85 @@ impl KeyframeWishes {
 mod tests {
     use super::*;
 
-    #[test]
-    fn many_wishes_are_one_request_a_second() {
-        let start = Instant::now();
-        let mut wishes = KeyframeWishes::default();
-        assert!(!wishes.take(start));
-        wishes.wish();
-        wishes.wish();
-        assert!(wishes.take(start));
-        wishes.arrived();
-        assert!(
-            !wishes.take(start) && wishes.deadline().is_none(),
-            "asked once for both"
-        );
-        wishes.wish();
-        assert!(!wishes.take(start + Duration::from_millis(999)));
-        assert_eq!(wishes.deadline(), Some(start + PAUSE));
-        assert!(wishes.take(start + PAUSE));
+    const MS: Duration = Duration::from_millis(1);
+
+    /// When the wishes, each answered at once, are granted.
+    fn granted(wishes: &mut KeyframeWishes, start: Instant, count: usize) -> Vec<Duration> {
+        let mut at = start;
+        let grant = |_| {
+            wishes.wish();
+            at = wishes.deadline().unwrap_or(at);
+            assert_eq!(wishes.take(at), 1);
+            wishes.arrived();
+            at - start
+        };
+        (0..count).map(grant).collect()
     }
 
     #[test]
-    fn a_request_that_may_be_lost_is_repeated_until_a_key_frame_comes() {
+    fn many_wishes_are_one_request() {
+        let start = Instant::now();
+        let mut wishes = KeyframeWishes::default();
+        assert_eq!(wishes.take(start), 0);
+        wishes.wish();
+        wishes.wish();
+        assert_eq!(wishes.take(start), 1);
+        wishes.arrived();
+        assert_eq!((wishes.take(start + PAUSE), wishes.deadline()), (0, None));
+    }
+
+    #[test]
+    fn a_second_wish_is_granted_soon_and_then_one_a_second() {
+        let start = Instant::now();
+        let mut wishes = KeyframeWishes::default();
+        let in_a_row = granted(&mut wishes, start, 5);
+        let expected = [Duration::ZERO, SPACING, PAUSE, PAUSE * 2, PAUSE * 3];
+        assert_eq!(in_a_row, expected);
+        wishes.wish();
+        assert!(wishes.deadline() < Some(start + PAUSE * 10));
+        assert_eq!(wishes.take(start + PAUSE * 10), 1);
+        wishes.arrived();
+        wishes.wish();
+        assert_eq!(
+            wishes.deadline(),
+            Some(start + PAUSE * 10 + SPACING),
+            "quiet made up for it"
+        );
+    }
+
+    #[test]
+    fn a_request_that_may_be_lost_is_repeated_twice_over_until_a_key_frame_comes() {
         let start = Instant::now();
         let mut wishes = KeyframeWishes::default();
         wishes.wish();
-        assert!(wishes.take(start));
-        assert!(!wishes.take(start + REPEAT / 2));
-        assert!(wishes.take(start + REPEAT));
-        wishes.arrived();
-        assert_eq!(wishes.deadline(), None);
-        wishes.wish();
-        let mut asked = Vec::new();
-        while let Some(at) = wishes.deadline() {
-            assert!(wishes.take(at));
-            asked.push(at - start);
+        assert_eq!(wishes.take(start), 1);
+        assert_eq!(wishes.take(start + REPEAT - MS), 0);
+        let mut at = start;
+        let mut repeated = 0;
+        while let Some(next) = wishes.deadline() {
+            assert_eq!(next, at + REPEAT);
+            assert_eq!(wishes.take(next), 2);
+            (at, repeated) = (next, repeated + 1);
         }
-        assert_eq!(asked.len(), 1 + usize::from(REPEATS), "not without end");
-        assert_eq!(asked[0], REPEAT + PAUSE, "a new wish is not urgent");
-        assert_eq!(asked[1], REPEAT * 2 + PAUSE);
+        assert_eq!(repeated, REPEATS, "not without end");
+        wishes.wish();
+        assert_eq!(wishes.take(at + SPACING), 1);
+        wishes.arrived();
+        assert_eq!(wishes.deadline(), None, "answered");
     }
 
     #[test]
     fn a_forced_request_counts_for_the_limit() {
         let start = Instant::now();
         let mut wishes = KeyframeWishes::default();
-        wishes.force(start);
-        wishes.arrived();
+        for _ in 0..2 {
+            wishes.force(start);
+            wishes.arrived();
+        }
         wishes.wish();
-        assert!(!wishes.take(start + Duration::from_millis(500)));
+        assert_eq!(wishes.deadline(), Some(start + PAUSE));
         wishes.arrived();
-        assert!(!wishes.take(start + PAUSE), "somebody else's served it");
+        assert_eq!(wishes.take(start + PAUSE), 0, "somebody else's served it");
     }
 
     #[test]
@@ -124,10 +171,10 @@ mod tests {
             waiting: true,
             ..Default::default()
         };
-        assert!(wishes.take(start));
+        assert_eq!(wishes.take(start), 1);
         wishes.arrived();
-        assert_eq!(wishes.deadline(), Some(start + PAUSE));
-        assert!(wishes.take(start + PAUSE));
+        assert_eq!(wishes.deadline(), Some(start + SPACING));
+        assert_eq!(wishes.take(start + SPACING), 1);
         wishes.arrived();
         wishes.waiting = false;
         assert_eq!(wishes.deadline(), None);

@@ -98,6 +98,8 @@ pub(super) struct Stream {
     sequence: SequenceExtender,
     first: u64,
     last_at: Instant,
+    /// Where the newest key frame begins.
+    pub(super) newest_keyframe: Option<u64>,
     pub(super) history: History,
     pub(super) missing: Missing,
     pub(super) reception: Reception,
@@ -118,6 +120,8 @@ pub(super) struct Received {
     pub(super) may_switch: bool,
     /// It is the first of its epoch.
     pub(super) begun: bool,
+    /// Later ones came before it.
+    pub(super) late: bool,
     /// Its layer did not flow before it.
     pub(super) resumed: bool,
     /// It is the first since the line was published.
@@ -344,6 +348,8 @@ impl Line {
         let keyframe = vp8.is_some_and(|vp8| begins_keyframe(packet.payload, &vp8));
         let mut resized = false;
         if keyframe {
+            stream.newest_keyframe = stream.newest_keyframe.max(Some(index));
+            stream.missing.keyframe(index);
             layer.wishes.arrived();
             let frame = vp8.and_then(|vp8| packet.payload.get(vp8.len..));
             let size = frame
@@ -367,6 +373,7 @@ impl Line {
                 MediaKind::Audio => behind == 0 && !packet.payload.is_empty(),
             },
             begun,
+            late: behind > 0,
             resumed: begun || resumed,
             flowing,
             resized,
@@ -489,6 +496,7 @@ impl Stream {
             sequence: SequenceExtender::default(),
             first,
             last_at: now,
+            newest_keyframe: None,
             history: History::new(kind),
             missing: Missing::default(),
             reception: Reception::new(ssrc, kind.clock_rate_hz(), first),

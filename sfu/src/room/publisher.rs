@@ -168,7 +168,7 @@ impl Publisher {
             let line = &mut self.lines[place];
             for layer in 0..line.layers.len() {
                 if let Some(remote) = &mut self.remote {
-                    if line.layers[layer].wishes.take(now) {
+                    if line.layers[layer].wishes.take(now) > 0 {
                         remote.asked.push((place, layer));
                     }
                     continue;
@@ -176,7 +176,7 @@ impl Publisher {
                 let Some(ssrc) = line.media_ssrc(layer) else {
                     continue;
                 };
-                if line.layers[layer].wishes.take(now) {
+                for _ in 0..line.layers[layer].wishes.take(now) {
                     send_pli(writer, self.participant, ssrc, out);
                     counters.keyframes_requested += 1;
                 }

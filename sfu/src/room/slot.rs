@@ -205,13 +205,14 @@ impl Slot {
         Some(outgoing)
     }
 
-    /// The source's index behind a sequence number that the subscriber misses, if the present feed gave it out.
-    pub(super) fn source_index(&self, sequence_number: u16) -> Option<(LayerId, u64, u64)> {
+    /// The slot's index behind a sequence number that the subscriber misses, and the source's, if the present feed gave
+    /// it out.
+    pub(super) fn source_index(&self, sequence_number: u16) -> Option<(LayerId, u64, u64, u64)> {
         let feed = self.feed?;
         let behind = (self.highest as u16).wrapping_sub(sequence_number);
         let index = self.highest.checked_sub(u64::from(behind))?;
         let distance = index.checked_sub(feed.base)?;
-        Some((feed.layer, feed.epoch, feed.first + distance))
+        Some((feed.layer, feed.epoch, index, feed.first + distance))
     }
 
     /// A stored packet of the present feed, exactly as it was given out.

@@ -10,7 +10,7 @@ use super::Negotiated;
 use super::downlink::{Downlink, Losses, Rate};
 use super::line::{LayerId, LineId};
 use super::loudness::{Voice, choose_voices};
-use super::nack::{ResendBudget, Resends};
+use super::nack::{LineQuality, ResendBudget, Resends};
 use super::round_trip::RoundTrip;
 use super::slot::Slot;
 
@@ -85,6 +85,14 @@ impl Subscriber {
     pub(super) fn wanted(&self, mid: &str) -> Option<&ViewSlot> {
         let mut wishes = self.view.iter();
         wishes.find(|wish| wish.mid == mid && wish.source.kind() == MediaKind::Video)
+    }
+
+    /// What repair has to reckon with.
+    pub(super) fn line_quality(&self) -> LineQuality {
+        LineQuality {
+            round_trip: self.round_trip.get(),
+            own_loss: self.downlink.own_loss(),
+        }
     }
 
     /// Takes what the participant says of its slots' packets; whether that changes what its line is believed to carry.

@@ -72,5 +72,8 @@ fn a_receiver_that_asks_without_end_costs_little() {
     }
     let bytes: usize = class.given(0).iter().map(|given| given.bytes.len()).sum();
     assert!(bytes <= 2 * 64_000, "{bytes}");
-    assert!(class.out.plis(who(1)) <= 2);
+    assert!(
+        class.out.plis(who(1)) <= 1 + 2 * 8,
+        "one request, repeated as no key frame comes"
+    );
 }

@@ -27,7 +27,7 @@ fn requested(class: &Class, of: usize) -> Vec<u16> {
 }
 
 #[test]
-fn wishes_of_many_are_one_request_a_second() {
+fn wishes_of_many_are_one_request() {
     let mut class = looking();
     for number in [0, 2, 0] {
         class.rtcp(number, |writer| writer.pli(9, slot_ssrc(number, 0)));
@@ -38,7 +38,7 @@ fn wishes_of_many_are_one_request_a_second() {
     assert_eq!(class.out.plis(who(1)), 1);
     class.camera(1, 11, true);
     class.rtcp(0, |writer| writer.pli(9, slot_ssrc(0, 0)));
-    class.wait(999);
+    class.wait(299);
     assert_eq!(class.out.plis(who(1)), 1);
     class.wait(1);
     assert_eq!(class.out.plis(who(1)), 2, "who came later is served later");
@@ -71,7 +71,10 @@ fn a_waiting_slot_asks_until_a_key_frame_comes() {
     class.camera(2, 1, false);
     class.wait(10_000);
     let asked = class.out.plis(who(2));
-    assert!((10..50).contains(&asked), "{asked} in ten seconds");
+    assert!(
+        (50..150).contains(&asked),
+        "{asked} in ten seconds, most of them twice"
+    );
     class.camera(2, 2, true);
     class.forget();
     class.wait(3500);

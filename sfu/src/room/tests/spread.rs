@@ -261,11 +261,11 @@ fn key_frame_wishes_of_all_rooms_are_one_request_a_second() {
     spread.wait(1_000);
     spread.forget();
     for count in 2..52 {
+        let asked = spread.rooms[0].out.plis(who(0));
         for (room, number) in [(0, 3), (1, 1), (1, 2)] {
             spread.rooms[room].rtcp(number, |writer| writer.pli(9, slot_ssrc(number, 0)));
         }
         // The sender answers every request.
-        let asked = spread.rooms[0].out.plis(who(0));
         spread.wait(50);
         let key = spread.rooms[0].out.plis(who(0)) > asked;
         spread.camera(0, 0, count, key);

@@ -136,6 +136,9 @@ pub(super) struct Watcher {
     pub(super) next_at: Instant,
     pub(super) out: Vec<Vec<u8>>,
     highest: Option<u16>,
+    /// Packets, but for those that came as repair.
+    expected: u32,
+    received: u32,
     /// Times asked, and when next.
     missing: BTreeMap<u16, (u32, Instant)>,
     frames: BTreeMap<u32, Frame>,
@@ -171,6 +174,8 @@ impl Watcher {
             next_at: start,
             out: Vec::new(),
             highest: None,
+            expected: 0,
+            received: 0,
             missing: BTreeMap::new(),
             frames: BTreeMap::new(),
             shown: None,
@@ -196,6 +201,7 @@ impl Watcher {
             view
         };
         let number = view.header.sequence_number;
+        self.received += u32::from(bytes[1] & 0x7f != SLOT_RTX);
         self.missing.remove(&number);
         let highest = *self.highest.get_or_insert(number);
         let ahead = number.wrapping_sub(highest);
@@ -204,6 +210,7 @@ impl Watcher {
                 self.missing.insert(highest.wrapping_add(between), (0, now));
             }
             self.highest = Some(number);
+            self.expected += u32::from(ahead);
             self.ask(now);
         }
         let payload = view.payload;
@@ -281,6 +288,8 @@ impl Watcher {
                 let mut writer = RtcpWriter::default();
                 let block = ReportBlock {
                     ssrc,
+                    highest: self.expected,
+                    lost: self.expected as i32 - self.received as i32,
                     last_report: (info.ntp.0 >> 16) as u32,
                     ..Default::default()
                 };
