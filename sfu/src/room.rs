@@ -355,11 +355,14 @@ impl Room {
             if self.timers.is_due(seat, now)
                 && let Some(publisher) = &mut self.publishers[seat]
             {
+                // A panic in it must not be due for ever.
+                self.timers.set(seat, None);
                 publisher.handle_timeout(now, bitrate_bps, &mut self.writer, &mut self.counters, out);
                 self.timers.set(seat, publisher.poll_timeout());
             }
         }
         if self.review_at.is_some_and(|at| at <= now) {
+            self.review_at = None;
             for subscriber in self.subscribers.iter_mut().flatten() {
                 subscriber.downlink.handle_timeout(now);
             }

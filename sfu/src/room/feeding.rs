@@ -52,10 +52,7 @@ impl Room {
         let limited = |subscriber: &Subscriber| subscriber.ready && subscriber.downlink.limit_bps().is_some();
         let reviewed =
             self.publishers.iter().flatten().any(layered) || self.subscribers.iter().flatten().any(limited);
-        let at = self
-            .review_at
-            .filter(|at| *at > now)
-            .unwrap_or(now + REVIEW_PERIOD);
+        let at = self.review_at.unwrap_or(now + REVIEW_PERIOD);
         self.review_at = reviewed.then_some(at);
     }
 

@@ -9,7 +9,8 @@ pub(super) struct Missing {
     packets: BTreeMap<u64, Attempt>,
     /// From a request to the packet, at best.
     round_trip: Option<Duration>,
-    hopeless: bool,
+    /// Since when a key frame is the only remedy.
+    hopeless: Option<Instant>,
     /// Where the newest key frame begins: nobody waits for what is before it.
     keyframe: u64,
 }
@@ -55,7 +56,7 @@ impl Missing {
         }
         if index - highest > MAX_GAP_PACKETS {
             self.packets.clear();
-            self.hopeless = true;
+            self.hopeless.get_or_insert(now);
             return;
         }
         for missing in highest + 1..index {
@@ -70,7 +71,7 @@ impl Missing {
         }
         while self.packets.len() > MAX_MISSING_PACKETS {
             self.packets.pop_first();
-            self.hopeless = true;
+            self.hopeless.get_or_insert(now);
         }
     }
 
@@ -90,7 +91,9 @@ impl Missing {
             }
             attempt.made += 1;
             urgent |= attempt.made > 2;
-            *hopeless |= attempt.made == KEYFRAME_AFTER && *index >= keyframe;
+            if attempt.made == KEYFRAME_AFTER && *index >= keyframe {
+                hopeless.get_or_insert(now);
+            }
             match DELAYS.get(attempt.made) {
                 Some(delay) => attempt.next_at = now + least.max(*delay),
                 None => return false,
@@ -107,11 +110,12 @@ impl Missing {
 
     /// Whether a packet hardly comes any more: what follows it cannot be decoded.
     pub(super) fn take_hopeless(&mut self) -> bool {
-        std::mem::take(&mut self.hopeless)
+        self.hopeless.take().is_some()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.packets.values().map(|attempt| attempt.next_at).min()
+        let attempts = self.packets.values().map(|attempt| attempt.next_at);
+        attempts.chain(self.hopeless).min()
     }
 
     /// Where the first request or its answer was lost the time is too long, and never too short: it falls fast and
@@ -387,7 +391,9 @@ mod tests {
         let start = Instant::now();
         let mut missing = Missing::default();
         missing.received(start, 140, 10);
-        assert_eq!((missing.deadline(), missing.take_hopeless()), (None, true));
+        assert_eq!(missing.deadline(), Some(start), "a key frame is due");
+        assert!(missing.take_hopeless());
+        assert_eq!(missing.deadline(), None);
         for index in 1..20 {
             missing.received(start, 1000 + index * 100, 1000 + (index - 1) * 100);
         }

@@ -33,7 +33,7 @@ pub(super) struct Peer {
     worker: usize,
     /// What waits for it.
     open: Parcel,
-    tell_roster: bool,
+    pub(super) tell_roster: bool,
     pub(super) tell_needs: bool,
     /// Who sends there.
     pub(super) senders: Vec<Sender>,
@@ -104,6 +104,8 @@ impl Room {
     pub(super) fn stay(&mut self) {
         for peer in &mut self.relay.peers {
             if std::mem::take(&mut peer.open.gone) {
+                // The farewell took the place of a hello that may not have left yet.
+                peer.open.hello = true;
                 (peer.tell_roster, peer.tell_needs) = (true, true);
             }
         }

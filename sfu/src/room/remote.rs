@@ -31,6 +31,13 @@ impl Room {
     ) {
         if parcel.hello {
             self.meet(&[worker]);
+            if let Some(peer) = self.relay.peer(worker) {
+                // Who says hello knows nothing of what was told before.
+                (peer.tell_roster, peer.tell_needs) = (true, true);
+            }
+            if self.subscribers.iter().all(Option::is_none) {
+                self.part();
+            }
         }
         if self.relay.peer(worker).is_none() {
             // It was not told of this room, which began after another one had ended.

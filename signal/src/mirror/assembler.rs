@@ -273,8 +273,11 @@ impl Assembler {
                 if !self.desk.attach(participant, copied, Box::new(sink)) {
                     person.set_unattached(copied, Instant::now());
                 }
-            } else if !has.contains(&copied) && had.contains(&copied) {
-                self.desk.detach(participant, copied);
+            } else if !has.contains(&copied) {
+                if had.contains(&copied) {
+                    self.desk.detach(participant, copied);
+                }
+                // One from before the participant left is no longer of use either.
                 person.close_track(copied);
             }
         }

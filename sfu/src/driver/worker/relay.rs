@@ -33,7 +33,7 @@ impl Worker {
     pub(super) fn send_parcels(&mut self) -> bool {
         let mut waits = false;
         let mut over = Vec::new();
-        for (lesson, room) in self.rooms.iter_mut().filter(|(_, room)| room.is_spread()) {
+        for (lesson, room) in &mut self.rooms {
             self.addressees.clear();
             room.addressees(&mut self.addressees);
             for worker in &self.addressees {

@@ -35,6 +35,17 @@ fn requested(class: &Class, of: usize) -> usize {
 }
 
 #[test]
+fn after_an_outage_a_key_frame_is_asked_for_at_once() {
+    let mut class = looking();
+    class.camera(2, 11, false);
+    class.wait(1);
+    assert_eq!(class.out.plis(who(2)), 0);
+    class.camera(2, 311, false);
+    class.wait(1);
+    assert_eq!(class.out.plis(who(2)), 1);
+}
+
+#[test]
 fn a_repaired_packet_is_forwarded_as_the_one_it_repairs() {
     let mut class = looking();
     class.camera(2, 11, false);

@@ -436,6 +436,34 @@ fn three_rooms_agree_on_who_moved_whatever_comes_first() {
 }
 
 #[test]
+fn who_comes_and_goes_before_the_first_word_leaves_nobody_deaf() {
+    let mut spread = Spread::of(&[0], &[], 1, 1);
+    spread.publish(0, 0, Camera);
+    spread.join(1, 1);
+    let now = spread.rooms[1].now;
+    let Class { room, out, .. } = &mut spread.rooms[1];
+    room.leave(now, who(1), out);
+    spread.join(1, 2);
+    spread.rooms[1].connect(2, 1, 1);
+    spread.settle();
+    spread.view(1, 2, 1, &[(0, of(0, Camera))]);
+    spread.camera(0, 0, 1, true);
+    assert_eq!(spread.seen(1, 2), [1]);
+}
+
+#[test]
+fn a_hello_to_a_room_that_nobody_is_in_is_answered_with_a_farewell() {
+    let mut spread = Spread::of(&[0], &[1], 1, 1);
+    let now = spread.rooms[1].now;
+    let Class { room, out, .. } = &mut spread.rooms[1];
+    room.leave(now, who(1), out);
+    spread.settle();
+    spread.rooms[0].room.meet(&[1]);
+    spread.settle();
+    assert!(spread.rooms[1].room.is_over() && !spread.rooms[0].room.is_spread());
+}
+
+#[test]
 fn a_room_that_was_empty_for_a_moment_is_told_everything_again() {
     let mut spread = Spread::watched();
     let now = spread.rooms[1].now;
