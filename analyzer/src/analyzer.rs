@@ -99,9 +99,6 @@ const ROUND_OVER: Duration = Duration::from_millis(200);
 const DISK_RETRY: Duration = Duration::from_secs(2);
 /// More decoding threads than this gain nothing: a class of 30 takes 0.2 s on four.
 const MOST_DECODING_THREADS: usize = 4;
-/// Below everybody who forwards and records: a tenth of what they get where all want a core.
-const DECODING_NICENESS: i32 = 10;
-
 impl Analyzer {
     /// Starts the threads. Whatever an earlier run left unfinished is mended before the first row is written.
     ///
@@ -160,7 +157,12 @@ impl Analyzer {
                 path: root.clone(),
                 source,
             })?;
-        let pool = decoding_pool().map_err(AnalyzerError::Pool)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads((cores / 2).clamp(1, MOST_DECODING_THREADS))
+            .thread_name(|index| format!("analyzer-{index}"))
+            .build()
+            .map_err(AnalyzerError::Pool)?;
 
         let counters = Arc::new(Counters::default());
         let late_leaves = Arc::new(LateLeaves::default());
@@ -316,18 +318,6 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Analyzer
         .spawn(run)
         .map(drop)
         .map_err(AnalyzerError::Thread)
-}
-
-/// The threads that make pictures of key frames: of half of the cores, and only when nobody else needs them. All pictures of
-/// a tick come at once, and may take a second; voices may not.
-fn decoding_pool() -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    rayon::ThreadPoolBuilder::new()
-        .num_threads((cores / 2).clamp(1, MOST_DECODING_THREADS))
-        .thread_name(|index| format!("analyzer-{index}"))
-        // In Linux the value is the calling thread's (nice(2)). Where it is refused, pictures are made at the same speed as all.
-        .start_handler(|_| drop(rustix::process::nice(DECODING_NICENESS)))
-        .build()
 }
 
 #[cfg(test)]

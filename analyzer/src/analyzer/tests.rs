@@ -11,19 +11,6 @@ use crate::fake::{assert_matching, frame, keyframe, participant, rows, subject};
 use crate::picture::I420;
 use crate::row::{CaptureClock, CaptureRow, CaptureStatus};
 
-#[test]
-fn pictures_are_made_when_nobody_else_needs_the_processor() {
-    let niceness = || rustix::process::nice(0).expect("nothing changes");
-    let pool = decoding_pool().expect("threads");
-    let before = niceness();
-    assert!(
-        pool.broadcast(|_| niceness())
-            .into_iter()
-            .all(|of| of == before + DECODING_NICENESS)
-    );
-    assert_eq!(niceness(), before, "the others stay as they are");
-}
-
 /// An analyzer on the shortest period, whose wishes are answered with what each participant sends.
 struct Class {
     root: tempfile::TempDir,
