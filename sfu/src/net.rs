@@ -2,8 +2,8 @@
 //!
 //! The kernel's way out is most of what a forwarded packet costs, and it is paid for each message, not for each byte. Here
 //! and nowhere else is `unsafe`, all of it in `syscalls`: no safe crate sends messages with a segment size of their own
-//! in one call (see ARCHITECTURE.md). What the kernel refuses is done without: first without GSO, then
-//! one by one.
+//! in one call (see ARCHITECTURE.md). What the kernel refuses is done without: without GSO to an
+//! address, and with one call for each message.
 
 mod inbox;
 mod name;

@@ -4,36 +4,15 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 
-import { Person, allSeeAndHearAll, openBrowser, until } from "./person.js";
+import { Person, allSeeAndHearAll, until } from "./person.js";
 import { Server } from "./server.js";
-
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Server} */
-let server;
-/** @type {Person[]} */
-let people = [];
+import { browser, people, server, setStage } from "./stage.js";
 
 const LIMIT = { timeout: 120_000 };
 
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  const trouble = people.flatMap((person) => person.trouble);
-  await Promise.all(people.map((person) => person.close()));
-  people = [];
-  assert.deepEqual(trouble, [], "a page threw");
-});
+setStage();
 
 test("small tiles get the small encoding, the large one is switched off, and comes back for who is shown large", LIMIT, async () => {
   const room = await server.createRoom("meeting");

@@ -1,18 +1,12 @@
 // Repair with a real browser: what its line loses comes again, picture and sound, both ways.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { afterEach, test } from "node:test";
 
-import { Person, openBrowser, until } from "./person.js";
+import { Person, until } from "./person.js";
 import { LossyLine } from "./lossy_line.js";
-import { Server } from "./server.js";
+import { browser, people, server, setStage } from "./stage.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Server} */
-let server;
-/** @type {Person[]} */
-let people = [];
 /** @type {LossyLine | undefined} */
 let line;
 
@@ -23,23 +17,9 @@ const FROZEN_S = 2;
 /** Sound comes in 50 packets a second: some twenty seconds of it. */
 const SOUND_PACKETS = 1_000;
 
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
+setStage();
 
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  const trouble = people.flatMap((person) => person.trouble);
-  await Promise.all(people.map((person) => person.close()));
-  line?.close();
-  people = [];
-  assert.deepEqual(trouble, [], "a page threw");
-});
+afterEach(() => line?.close());
 
 /**
  * The browser's own statistics of the lines that carry something.
@@ -69,7 +49,7 @@ test("a browser on a line that loses a tenth gives and gets what is missing agai
   const room = await server.createRoom("meeting");
   const teacher = await Person.join(browser, server, room, "teacher");
   const student = await Person.arrive(browser, server, { number: room.number }, "student");
-  people = [teacher, student];
+  people.push(teacher, student);
   line = await LossyLine.under(student, LOSS);
   await student.setDevices(true);
   await student.enter();

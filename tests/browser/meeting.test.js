@@ -1,37 +1,15 @@
 // Meetings of real browsers: everyone sees and hears everyone, whoever comes, goes, hides or shares.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 
-import { Person, allSeeAndHearAll, openBrowser, until } from "./person.js";
-import { Server } from "./server.js";
-
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Server} */
-let server;
-/** @type {Person[]} */
-let people = [];
+import { Person, allSeeAndHearAll, until } from "./person.js";
+import { browser, people, server, setStage } from "./stage.js";
 
 /** A test that hangs must not hold up the others. */
 const LIMIT = { timeout: 120_000 };
 
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  const trouble = people.flatMap((person) => person.trouble);
-  await Promise.all(people.map((person) => person.close()));
-  people = [];
-  assert.deepEqual(trouble, [], "a page threw");
-});
+setStage();
 
 /**
  * A host and students in a new room.
@@ -164,7 +142,7 @@ test("a second class in parallel sees and hears nothing of the first", LIMIT, as
   const first = people.splice(0);
   await meet(1);
   const second = people.splice(0);
-  people = [...first, ...second];
+  people.push(...first, ...second);
   await first[0].says("only for us");
   await Promise.all([allSeeAndHearAll(first), allSeeAndHearAll(second)]);
   const strangers = await Promise.all(first.map((person) => person.id()));

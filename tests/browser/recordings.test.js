@@ -4,17 +4,10 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 
-import { Person, openBrowser, until } from "./person.js";
-import { Server } from "./server.js";
-
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Server} */
-let server;
-/** @type {Person[]} */
-let people = [];
+import { Person, until } from "./person.js";
+import { browser, people, server, setStage } from "./stage.js";
 
 const LIMIT = { timeout: 120_000 };
 /** From closing the room until the files are there. */
@@ -22,22 +15,7 @@ const READY_WITHIN_MS = 5_000;
 /** Long enough to seek in, short enough for a test. */
 const LESSON_S = 6;
 
-before(async () => {
-  server = await Server.start({ "capture-period-s": "2" });
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  const trouble = people.flatMap((person) => person.trouble);
-  await Promise.all(people.map((person) => person.close()));
-  people = [];
-  assert.deepEqual(trouble, [], "a page threw");
-});
+setStage({ "capture-period-s": "2" });
 
 test("a teacher closes the room, then watches and downloads everybody who agreed, and nobody else", LIMIT, async () => {
   const room = await server.createRoom("meeting");

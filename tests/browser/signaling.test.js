@@ -1,37 +1,15 @@
 // Chat, rights and the way in, in real browsers.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 
-import { Person, openBrowser, until } from "./person.js";
-import { Server } from "./server.js";
-
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Server} */
-let server;
-/** @type {Person[]} */
-let people = [];
+import { Person, until } from "./person.js";
+import { browser, people, server, setStage } from "./stage.js";
 
 /** A test that hangs must not hold up the others. */
 const LIMIT = { timeout: 120_000 };
 
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  const trouble = people.flatMap((person) => person.trouble);
-  await Promise.all(people.map((person) => person.close()));
-  people = [];
-  assert.deepEqual(trouble, [], "a page threw");
-});
+setStage();
 
 test("a late joiner reads the history, then live lines, and markup stays text", LIMIT, async () => {
   const room = await server.createRoom("meeting");

@@ -2,18 +2,12 @@
 // of it comes back.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { afterEach, test } from "node:test";
 
-import { Person, openBrowser, until } from "./person.js";
+import { Person, until } from "./person.js";
 import { LossyLine } from "./lossy_line.js";
-import { Server } from "./server.js";
+import { browser, people, server, setStage } from "./stage.js";
 
-/** @type {import("playwright-core").Browser} */
-let browser;
-/** @type {Server} */
-let server;
-/** @type {Person[]} */
-let people = [];
 /** @type {LossyLine | undefined} */
 let line;
 
@@ -26,23 +20,9 @@ const WATCHED_MS = 20_000;
 /** Probing pauses for up to 32 s when it failed before, and then grows by a tenth a second. */
 const RETURNED_MS = 60_000;
 
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
+setStage();
 
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  const trouble = people.flatMap((person) => person.trouble);
-  await Promise.all(people.map((person) => person.close()));
-  line?.close();
-  people = [];
-  assert.deepEqual(trouble, [], "a page threw");
-});
+afterEach(() => line?.close());
 
 /** @param {number} ms */
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -135,7 +115,7 @@ test("who sends on a thin line sends less, by the server's feedback, and more ag
   const room = await server.createRoom("meeting");
   const teacher = await Person.join(browser, server, room, "teacher");
   const student = await Person.arrive(browser, server, { number: room.number }, "student");
-  people = [teacher, student];
+  people.push(teacher, student);
   line = await LossyLine.under(student, { up: 0, down: 0 });
   await student.setDevices(true);
   await student.enter();
@@ -178,7 +158,7 @@ test("lips and voice of who is shown large are played together", LIMIT, async ()
   const room = await server.createRoom("meeting");
   const speaker = await Person.join(browser, server, room, "teacher");
   const student = await Person.arrive(browser, server, { number: room.number }, "student");
-  people = [speaker, student];
+  people.push(speaker, student);
   line = await LossyLine.under(student, { up: 0, down: 0 });
   await student.setDevices(true);
   await student.enter();

@@ -346,7 +346,7 @@ impl Worker {
     fn end_faulty(&mut self, now: Instant, lesson: LessonId) {
         self.out.counters.panics_contained += 1;
         tracing::error!(%lesson, "a panic in a room ended its media connections; this is a bug");
-        // Without connections a room has no timers.
+        // Without connections only those who send on another worker have timers, and a faulty one is not due again.
         for participant in self.participants_of(lesson) {
             self.disconnect(now, participant, Some("fault on the server"));
         }
