@@ -131,29 +131,6 @@ async fn what_a_watcher_on_another_worker_loses_comes_again() {
     let mut sender = enter(&handle, 1, Peer::sending()).await;
     let mut watcher = enter(&handle, 2, Peer::watching()).await;
     show(&handle, &sender, &watcher);
-    play(&mut [&mut sender, &mut watcher], |peers| {
-        peers[1].received.len() >= 10
-    });
-    sender.lose(0.1);
-    watcher.lose(0.1);
-    let wanted = watcher.received.len() + 400;
-    play(&mut [&mut sender, &mut watcher], |peers| {
-        peers[1].received.len() >= wanted
-    });
-    sender.lose(0.0);
-    watcher.lose(0.0);
-    let last = sender.sent;
-    play(&mut [&mut sender, &mut watcher], |peers| {
-        peers[1].received.iter().any(|number| *number > last + 50)
-    });
-    let numbers: std::collections::BTreeSet<u32> = watcher.received.iter().copied().collect();
-    let first = *numbers.first().expect("some came");
-    let missing = (first..=last).filter(|number| !numbers.contains(number)).count();
-    assert!(missing * 100 <= (last - first) as usize, "{missing} did not come");
-    let stats = handle.stats().await;
-    assert!(
-        stats["packets_repaired"] > 10 && stats["packets_resent"] > 10,
-        "{stats:?}"
-    );
+    lose_and_repair(&handle, &mut sender, &mut watcher).await;
     stop(sfu).await;
 }

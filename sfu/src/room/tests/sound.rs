@@ -11,7 +11,7 @@ fn speak(class: &mut Class, from: u16, packets: u16, levels: &[(usize, u8)]) {
     }
 }
 
-fn heard(class: &Class, by: usize) -> Vec<usize> {
+pub(super) fn heard(class: &Class, by: usize) -> Vec<usize> {
     let mut heard: Vec<_> = class
         .given(by)
         .iter()

@@ -537,16 +537,7 @@ fn the_loudest_of_all_rooms_are_heard_in_all_rooms() {
     speak(&mut spread, 151, 150, [1, 5]);
     spread.forget();
     speak(&mut spread, 301, 5, [1, 5]);
-    let heard = |room: usize, by: usize| {
-        let given = spread.rooms[room].given(by);
-        let mut heard: Vec<_> = given
-            .iter()
-            .map(|given| usize::from(given.view().payload[1]))
-            .collect();
-        heard.sort_unstable();
-        heard.dedup();
-        heard
-    };
+    let heard = |room: usize, by: usize| heard(&spread.rooms[room], by);
     for (room, by, expected) in [(0, 0, vec![1, 5]), (1, 3, vec![1, 5])] {
         assert_eq!(heard(room, by), expected, "by {by}");
     }
