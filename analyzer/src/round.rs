@@ -275,7 +275,7 @@ impl Rounds {
 
     fn plan(&mut self, now: Moment) {
         self.tick = match self.previous {
-            Some(previous) => self.clock.next(previous, now),
+            Some(previous) => self.clock.next(previous, now, ASK_BEFORE),
             None => self.clock.first(now, ASK_BEFORE),
         };
         self.planned = now;

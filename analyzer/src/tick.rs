@@ -66,8 +66,8 @@ impl TickClock {
         }
     }
 
-    /// The tick that follows `previous`.
-    pub(crate) fn next(&self, previous: Tick, now: Moment) -> Tick {
+    /// The tick that follows `previous`; at least `lead` after `now`, unless the even spacing itself comes before that.
+    pub(crate) fn next(&self, previous: Tick, now: Moment, lead: Duration) -> Tick {
         let period = nanos(self.period);
         let even = previous.at + self.period;
         // How far the wall clock will be ahead of the name the even spacing would give.
@@ -89,7 +89,8 @@ impl TickClock {
         };
         Tick {
             named: shifted(previous.named, period + whole),
-            at,
+            // A clock set just before a tick would pull it into the past, where nobody was counted. The next makes up more.
+            at: at.max(even.min(now.at + lead)),
         }
     }
 }
@@ -118,6 +119,7 @@ mod tests {
     use super::*;
 
     const PERIOD: Duration = Duration::from_secs(10);
+    const LEAD: Duration = Duration::from_millis(400);
 
     fn moment(base: Instant, after_ms: u64, wall_ms: i64) -> Moment {
         Moment {
@@ -138,7 +140,7 @@ mod tests {
         let first = clock.first(now, Duration::from_millis(400));
         assert_eq!(first.named.as_millisecond(), 1_000_010_000);
         assert_eq!(first.at, base + Duration::from_millis(6_300));
-        let second = clock.next(first, now);
+        let second = clock.next(first, now, LEAD);
         assert_eq!(
             (second.named.as_millisecond(), spacing_ms(first, second)),
             (1_000_020_000, 10_000)
@@ -151,13 +153,27 @@ mod tests {
         let clock = TickClock::new(PERIOD);
         let first = clock.first(moment(base, 0, 1_000_000_000), Duration::ZERO);
         for jump_ms in [3_600_000, -3_600_000] {
-            let next = clock.next(first, moment(base, 2_000, 1_000_002_000 + jump_ms));
+            let next = clock.next(first, moment(base, 2_000, 1_000_002_000 + jump_ms), LEAD);
             assert_eq!(spacing_ms(first, next), 10_000);
             assert_eq!(next.named.as_millisecond(), 1_000_010_000 + jump_ms);
         }
     }
 
     proptest! {
+        #[test]
+        fn a_clock_set_at_any_time_puts_no_tick_into_the_past(
+            set_after_ms in 0_u64..9_500, jump_ms in -4_000_000_i64..4_000_000, period_s in 10_u64..=60,
+        ) {
+            let base = Instant::now();
+            let clock = TickClock::new(Duration::from_secs(period_s));
+            let first = clock.first(moment(base, 0, 1_000_000_000), Duration::ZERO);
+            let since_ms = u64::try_from(first.at.duration_since(base).as_millis()).expect("small") + set_after_ms;
+            let wall = 1_000_000_000 + i64::try_from(since_ms).expect("small") + jump_ms;
+            let now = moment(base, since_ms, wall);
+            let next = clock.next(first, now, LEAD);
+            prop_assert!(next.at >= now.at + LEAD, "{:?}", next.at.checked_duration_since(now.at));
+        }
+
         #[test]
         fn any_clock_step_keeps_ticks_even_and_is_made_up_in_the_end(
             start_ms in 1_000_000_000_000_i64..2_000_000_000_000,
@@ -171,7 +187,7 @@ mod tests {
             for _ in 0..40 {
                 let passed = u64::try_from(tick.at.duration_since(base).as_millis()).expect("small");
                 let wall = start_ms + i64::try_from(passed).expect("small") + jump_ms;
-                let next = clock.next(tick, moment(base, passed, wall));
+                let next = clock.next(tick, moment(base, passed, wall), LEAD);
                 let spacing = i64::try_from(spacing_ms(tick, next)).expect("small");
                 prop_assert!((spacing - period_ms).abs() <= 500.min(period_ms / 20 + 1), "{spacing}");
                 prop_assert_eq!(next.named.as_millisecond() % period_ms, 0);
@@ -186,7 +202,7 @@ mod tests {
             let base = Instant::now();
             let clock = TickClock::new(Duration::from_secs(period_s));
             let first = clock.first(moment(base, 0, 1_500_000_000_000), Duration::ZERO);
-            let next = clock.next(first, moment(base, 0, 1_500_000_000_000 + jump_ms));
+            let next = clock.next(first, moment(base, 0, 1_500_000_000_000 + jump_ms), LEAD);
             prop_assert!(spacing_ms(first, next) >= u128::from(period_s) * 500 - 1);
             prop_assert!(spacing_ms(first, next) <= u128::from(period_s) * 1_500 + 1);
         }

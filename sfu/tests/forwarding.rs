@@ -17,7 +17,7 @@ use peer::Peer;
 use seodang_model::protocol::{IceState, MediaState, ViewSlot};
 use seodang_model::{LessonId, ParticipantId, Publication, Rights, Source};
 use seodang_rtp::{NtpTime, RtpPacket};
-use seodang_sfu::{Join, OfferError, Sfu, SfuConfig, SfuEvent, SfuHandle, TrackSink};
+use seodang_sfu::{Join, OfferError, Sfu, SfuConfig, SfuEvent, SfuHandle, SfuStats, TrackSink};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const LESSON: LessonId = LessonId::from_bits(7);

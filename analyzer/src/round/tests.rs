@@ -291,6 +291,25 @@ fn a_clock_set_by_an_hour_loses_and_doubles_no_row() {
     }
 }
 
+/// Found by the property below: the tick was pulled before the clock was set, to when somebody had just left.
+#[test]
+fn a_clock_set_just_before_a_tick_does_not_put_it_before_somebody_left() {
+    let mut scene = Scene::new();
+    scene.pass(20, 5_500);
+    scene.jump_ms = -896_642;
+    scene.pass(5_520, 7_320);
+    scene.jump_ms = -1_637_022;
+    scene.pass(7_340, 11_300);
+    scene.enter(4, 11_300, CameraState::Off);
+    scene.pass(11_320, 16_160);
+    scene.leave(4, 16_160);
+    scene.pass(16_180, 16_180);
+    scene.jump_ms = -1_791_643;
+    scene.pass(16_200, 16_200);
+    assert!(scene.rounds.tick.at >= scene.at(16_200) + ASK_BEFORE);
+    assert_eq!(scene.rows, []);
+}
+
 /// What a participant may do in the property below.
 #[derive(Clone, Copy, Debug)]
 enum Step {

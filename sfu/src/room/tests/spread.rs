@@ -7,6 +7,7 @@ use seodang_model::Source::{Camera, Microphone, Screen};
 use seodang_rtp::{NtpTime, SenderInfo};
 
 use super::mirror::attach;
+use super::sound::heard;
 use super::*;
 
 /// Time between two turns of the workers.
@@ -537,12 +538,12 @@ fn the_loudest_of_all_rooms_are_heard_in_all_rooms() {
     speak(&mut spread, 151, 150, [1, 5]);
     spread.forget();
     speak(&mut spread, 301, 5, [1, 5]);
-    let heard = |room: usize, by: usize| heard(&spread.rooms[room], by);
+    let heard_in = |room: usize, by: usize| heard(&spread.rooms[room], by);
     for (room, by, expected) in [(0, 0, vec![1, 5]), (1, 3, vec![1, 5])] {
-        assert_eq!(heard(room, by), expected, "by {by}");
+        assert_eq!(heard_in(room, by), expected, "by {by}");
     }
     assert!(
-        heard(0, 1).contains(&5) && !heard(0, 1).contains(&1),
+        heard_in(0, 1).contains(&5) && !heard_in(0, 1).contains(&1),
         "never oneself"
     );
 }
