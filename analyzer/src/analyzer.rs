@@ -22,7 +22,7 @@ use crate::frame_clock::Arrival;
 use crate::mend::mend;
 use crate::round::Rounds;
 use crate::store::{CaptureEvent, Entry, Store};
-use crate::subject::{CameraState, Subject};
+use crate::subject::{CameraState, MediaOrigin, Subject};
 
 /// What an analyzer needs to know.
 #[derive(Clone, Debug)]
@@ -231,8 +231,8 @@ impl AnalyzerHandle {
         self.send(Command::Camera(participant, camera, Instant::now()));
     }
 
-    /// The lesson time at which the participant's webm begins; none while there is no webm.
-    pub fn set_media_origin(&self, participant: ParticipantId, origin: Option<Duration>) {
+    /// Where the webm of a participant who entered begins; [`MediaOrigin::Unknown`] until the first call.
+    pub fn set_media_origin(&self, participant: ParticipantId, origin: MediaOrigin) {
         self.send(Command::MediaOrigin(participant, origin));
     }
 

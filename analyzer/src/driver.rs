@@ -19,7 +19,7 @@ use crate::picture::Thumbnail;
 use crate::round::{Decision, RoundAction, Rounds, Shot, WINDOW_AFTER};
 use crate::row::{CaptureRow, CaptureStatus};
 use crate::store::Entry;
-use crate::subject::{CameraState, Subject};
+use crate::subject::{CameraState, MediaOrigin, Subject};
 use crate::tick::Moment;
 
 /// What the handle and the decoding threads tell the driver.
@@ -30,7 +30,7 @@ pub(crate) enum Command {
         since: Instant,
     },
     Camera(ParticipantId, CameraState, Instant),
-    MediaOrigin(ParticipantId, Option<Duration>),
+    MediaOrigin(ParticipantId, MediaOrigin),
     Keyframe(ParticipantId, Box<Frame>, Arrival),
     Leave(ParticipantId, Instant),
     /// A decoding thread is done with this participant's picture.

@@ -21,7 +21,7 @@ use crate::picture::I420;
 use crate::round::Decision;
 use crate::row::{CaptureRow, CaptureStatus};
 use crate::store::{Entry, file_name};
-use crate::subject::Subject;
+use crate::subject::{MediaOrigin, Subject};
 use crate::tick::Tick;
 
 pub(crate) fn participant(number: u128) -> ParticipantId {
@@ -91,7 +91,7 @@ pub(crate) fn row(number: u128, name: &str, tick_s: i64, picture: &[u8]) -> Capt
             named: Timestamp::from_second(tick_s).expect("in range"),
             at: now,
         },
-        media_origin: None,
+        media_origin: MediaOrigin::Unknown,
         outcome: Err(CaptureStatus::NoKeyframe),
     };
     CaptureRow {

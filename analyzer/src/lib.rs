@@ -46,4 +46,4 @@ pub use mend::{MendReport, mend};
 pub use picture::Statistics;
 pub use row::{CaptureClock, CaptureRow, CaptureStatus, ROW_SCHEMA};
 pub use store::CaptureEvent;
-pub use subject::{CameraState, Subject};
+pub use subject::{CameraState, MediaOrigin, Subject};

@@ -10,7 +10,7 @@ use seodang_rtp::{ClockSource, Frame};
 
 use crate::frame_clock::{Arrival, FrameClock};
 use crate::row::CaptureStatus;
-use crate::subject::{CameraState, Subject};
+use crate::subject::{CameraState, MediaOrigin, Subject};
 use crate::tick::{Moment, Tick, TickClock};
 
 /// A key frame is wished this long before the tick, plus the camera's own offset.
@@ -50,8 +50,7 @@ pub(crate) enum RoundAction {
 pub(crate) struct Decision {
     pub(crate) subject: Arc<Subject>,
     pub(crate) tick: Tick,
-    /// Lesson time of zero in the participant's webm.
-    pub(crate) media_origin: Option<Duration>,
+    pub(crate) media_origin: MediaOrigin,
     /// The key frame that becomes the picture, or why there is none.
     pub(crate) outcome: Result<Shot, CaptureStatus>,
 }
@@ -75,7 +74,7 @@ struct Presence {
     subject: Arc<Subject>,
     since: Instant,
     camera: CameraState,
-    media_origin: Option<Duration>,
+    media_origin: MediaOrigin,
     frame_clock: FrameClock,
     best: Option<Shot>,
     asked: bool,
@@ -110,7 +109,7 @@ impl Rounds {
                 subject,
                 since,
                 camera: CameraState::None,
-                media_origin: None,
+                media_origin: MediaOrigin::Unknown,
                 frame_clock: FrameClock::default(),
                 best: None,
                 asked: false,
@@ -130,13 +129,16 @@ impl Rounds {
         }
     }
 
-    pub(crate) fn handle_media_origin(&mut self, participant: ParticipantId, origin: Option<Duration>) {
+    /// The participant's webm begins there. Decides at once when only that was missing.
+    pub(crate) fn handle_media_origin(&mut self, participant: ParticipantId, origin: MediaOrigin) {
         if let Some(presence) = self.present.get_mut(&participant) {
             presence.media_origin = origin;
+            self.actions
+                .extend(presence.decide_early(self.tick, self.slept_through));
         }
     }
 
-    /// A key frame came. Decides at once when none nearer the tick can follow.
+    /// A key frame came. Decides at once when none nearer the tick can follow and its place is known.
     pub(crate) fn handle_keyframe(&mut self, participant: ParticipantId, frame: Frame, arrival: Arrival) {
         let tick = self.tick;
         let Some(presence) = self.present.get_mut(&participant) else {
@@ -157,10 +159,8 @@ impl Rounds {
                 clock,
             });
         }
-        // Frames come in the order they were captured, so every later one is farther from the tick.
-        if captured >= tick.at && presence.since <= tick.at {
-            self.actions.extend(presence.decide(tick, self.slept_through));
-        }
+        self.actions
+            .extend(presence.decide_early(tick, self.slept_through));
     }
 
     /// The participant left, or withdrew the consent. Who was present at the tick still gets the row of that round.
@@ -294,6 +294,16 @@ impl Presence {
         let mut hasher = DefaultHasher::new();
         self.subject.participant.hash(&mut hasher);
         Duration::from_millis(hasher.finish() % (ASK_SPREAD_MS + 1))
+    }
+
+    /// Decides before the round ends if nothing can change any more.
+    fn decide_early(&mut self, tick: Tick, slept_through: bool) -> Option<RoundAction> {
+        // Frames come in the order they were captured, so every later one is farther from the tick.
+        let is_nearest = self.best.as_ref().is_some_and(|best| best.captured >= tick.at);
+        let is_placed = self.media_origin != MediaOrigin::Awaited;
+        (is_nearest && is_placed && self.since <= tick.at)
+            .then(|| self.decide(tick, slept_through))
+            .flatten()
     }
 
     fn decide(&mut self, tick: Tick, slept_through: bool) -> Option<RoundAction> {

@@ -10,6 +10,7 @@ use time::{Duration, OffsetDateTime, UtcOffset};
 
 use crate::picture::Statistics;
 use crate::round::Decision;
+use crate::subject::MediaOrigin;
 
 /// Version of the row's fields. A field is added without a new version, renamed or removed only with one.
 pub const ROW_SCHEMA: u32 = 1;
@@ -150,7 +151,10 @@ impl CaptureRow {
         let offset = UtcOffset::from_whole_seconds(time_zone.to_offset(decision.tick.named).seconds())
             .unwrap_or(UtcOffset::UTC);
         let shot = decision.outcome.as_ref().ok();
-        let media_time = shot.and_then(|shot| shot.frame.at.checked_sub(decision.media_origin?));
+        let media_time = match (shot, decision.media_origin) {
+            (Some(shot), MediaOrigin::At(origin)) => shot.frame.at.checked_sub(origin),
+            _ => None,
+        };
         Self {
             schema: ROW_SCHEMA,
             capture_id: CaptureId::random(),

@@ -1,4 +1,6 @@
-//! Whom pictures are taken of, and what their camera does.
+//! Whom pictures are taken of, what their camera does, and where their webm begins.
+
+use std::time::Duration;
 
 use seodang_model::{DisplayName, LessonFolder, LessonId, ParticipantId, Role, RoomNumber, StorageName};
 
@@ -37,4 +39,16 @@ pub enum CameraState {
     PrivateTalk,
     /// The media connection is lost, the seat is kept.
     Disconnected,
+}
+
+/// Where a participant's webm begins; places pictures in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MediaOrigin {
+    /// Nothing is recorded, or where it will lie is decided when the lesson ends: pictures have no place.
+    #[default]
+    Unknown,
+    /// The file is about to begin. Rows wait for it as long as a round lasts.
+    Awaited,
+    /// Lesson time of the file's zero.
+    At(Duration),
 }

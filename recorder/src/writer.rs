@@ -215,10 +215,10 @@ impl RecordingWriter {
         std::mem::take(&mut self.keyframe_wish)
     }
 
-    /// Lesson time of the file's zero, its first frame; `None` before that. Costs nothing, unlike [`Self::status`].
+    /// Lesson time of the file's zero, its first frame; `None` until that is settled, some 100 ms after it arrived.
     #[must_use]
-    pub fn offset(&self) -> Option<Duration> {
-        self.origin.or(self.earliest.map(|(at, _)| at))
+    pub const fn origin(&self) -> Option<Duration> {
+        self.origin
     }
 
     /// Whether an earlier part comes before it: then times in this file are not those of the joined one.
@@ -238,7 +238,7 @@ impl RecordingWriter {
     pub fn status(&self) -> RecordingStatus {
         RecordingStatus {
             bytes: self.file.metadata().map_or(0, |metadata| metadata.len()),
-            offset: self.offset(),
+            offset: self.origin.or(self.earliest.map(|(at, _)| at)),
             end: self.end,
             size: self.fill.size(),
             dropped_video_frames: self.note.dropped_video_frames,

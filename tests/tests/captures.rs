@@ -86,8 +86,13 @@ async fn every_tick_has_one_row_and_its_picture_for_everyone() -> Result {
             pictures += 1;
             told.insert(row["path"].as_str().context("path")?.to_owned());
             assert_picture(row, &server.captures(), person, began, camera_was_on)?;
-            assert_place(row, &server.captures(), &recording)?;
             camera_was_on = true;
+            if row["media_time_ms"].is_null() {
+                // A slow disk may open the file after the first round.
+                assert_eq!(pictures, 1, "without a place: {row}");
+                continue;
+            }
+            assert_place(row, &server.captures(), &recording)?;
         }
         assert!(pictures >= 4, "{name} has only {pictures} pictures: {rows:?}");
     }

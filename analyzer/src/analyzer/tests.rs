@@ -113,7 +113,7 @@ fn a_tick_gives_everyone_a_row_and_every_good_camera_a_picture() {
     class.enter(5, "off", CameraState::Off);
     class
         .handle
-        .set_media_origin(participant(1), Some(Duration::ZERO));
+        .set_media_origin(participant(1), MediaOrigin::At(Duration::ZERO));
     let rows = class.rows_of_one_tick(6);
     let statuses: Vec<_> = rows.values().map(|row| row.status).collect();
     assert_eq!(

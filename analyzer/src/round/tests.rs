@@ -17,6 +17,8 @@ struct Scene {
     jump_ms: i64,
     wishes: Vec<(u64, ParticipantId)>,
     rows: Vec<(ParticipantId, i64, Result<u64, CaptureStatus>)>,
+    /// Of each row.
+    origins: Vec<MediaOrigin>,
 }
 
 impl Scene {
@@ -32,6 +34,7 @@ impl Scene {
             jump_ms: 0,
             wishes: Vec::new(),
             rows: Vec::new(),
+            origins: Vec::new(),
         }
     }
 
@@ -87,6 +90,7 @@ impl Scene {
             match action {
                 RoundAction::Wish(participant) => self.wishes.push((t, participant)),
                 RoundAction::Decide(decision) => {
+                    self.origins.push(decision.media_origin);
                     let outcome = decision
                         .outcome
                         .map(|shot| u64::try_from(shot.frame.at.as_millis()).expect("small"));
@@ -163,6 +167,33 @@ fn a_key_frame_after_the_tick_decides_at_once() {
     scene.keyframe(1, 10_011);
     scene.pass(10_020, 12_000);
     assert_eq!(scene.rows.len(), 1);
+}
+
+#[test]
+fn a_picture_waits_for_its_place_in_a_file_that_is_about_to_begin() {
+    let ten_seconds = MediaOrigin::At(Duration::from_secs(10));
+    for (said, decided_at) in [
+        (Some((10_100, ten_seconds)), 10_100),
+        (Some((10_040, MediaOrigin::Unknown)), 10_040),
+        (None, 11_500),
+    ] {
+        let mut scene = Scene::new();
+        scene.enter(1, 0, CameraState::On);
+        scene
+            .rounds
+            .handle_media_origin(participant(1), MediaOrigin::Awaited);
+        scene.pass(0, 10_000);
+        scene.keyframe(1, 10_010);
+        let (at, origin) = said.unwrap_or((11_480, MediaOrigin::Awaited));
+        scene.pass(10_020, at);
+        assert_eq!(scene.rows, [], "{said:?}");
+        scene.rounds.handle_media_origin(participant(1), origin);
+        scene.collect(at);
+        scene.pass(at + 20, decided_at);
+        assert_eq!(scene.outcomes(), [Ok(10_010)], "{said:?}");
+        let expected = said.map_or(MediaOrigin::Awaited, |(_, origin)| origin);
+        assert_eq!(scene.origins, [expected]);
+    }
 }
 
 #[test]
@@ -317,6 +348,7 @@ enum Step {
     Leave(u128),
     Camera(u128, CameraState),
     Keyframe(u128),
+    Origin(u128, MediaOrigin),
     ClockSet(i64),
 }
 
@@ -328,11 +360,17 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(CameraState::PrivateTalk),
         1 => Just(CameraState::Disconnected),
     ];
+    let origin = prop_oneof![
+        Just(MediaOrigin::Unknown),
+        Just(MediaOrigin::Awaited),
+        Just(MediaOrigin::At(Duration::ZERO)),
+    ];
     prop_oneof![
         3 => (1_u128..6).prop_map(Step::Enter),
         2 => (1_u128..6).prop_map(Step::Leave),
         3 => ((1_u128..6), camera).prop_map(|(who, camera)| Step::Camera(who, camera)),
         6 => (1_u128..6).prop_map(Step::Keyframe),
+        2 => ((1_u128..6), origin).prop_map(|(who, origin)| Step::Origin(who, origin)),
         1 => (-4_000_000_i64..4_000_000).prop_map(Step::ClockSet),
     ]
 }
@@ -368,6 +406,10 @@ proptest! {
                 }
                 Step::Camera(who, camera) => scene.camera(who, now, camera),
                 Step::Keyframe(who) => scene.keyframe(who, now),
+                Step::Origin(who, origin) => {
+                    scene.rounds.handle_media_origin(participant(who), origin);
+                    scene.collect(now);
+                }
                 Step::ClockSet(jump_ms) => scene.jump_ms = jump_ms,
             }
         }

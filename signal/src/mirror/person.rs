@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use seodang_analyzer::CameraState;
+use seodang_analyzer::{CameraState, MediaOrigin};
 use seodang_model::protocol::Consents;
 use seodang_model::{LessonId, MediaKind, ParticipantId, RecordingKind, Source};
 use seodang_recorder::{GapReason, ParticipantEntry, RecordingInfo};
@@ -47,6 +47,8 @@ pub(super) struct Person {
     sending: BTreeMap<Source, bool>,
     /// What everyone was told is kept.
     told: Option<Consents>,
+    /// Where the analyzer was told that the webm begins.
+    placed: MediaOrigin,
 }
 
 /// Names and places of what is kept of a participant.
@@ -124,6 +126,7 @@ impl Person {
             interrupted: BTreeSet::new(),
             sending: BTreeMap::new(),
             told: None,
+            placed: MediaOrigin::Unknown,
         }
     }
 
@@ -392,6 +395,9 @@ impl Person {
                 desk.wish_keyframe(self.kept.subject.participant, video);
             }
         }
+        if self.media_origin() != self.placed {
+            self.tell_analyzer(desk);
+        }
     }
 
     /// Hands out what is still held, as nothing more will come, and ends the files.
@@ -415,7 +421,6 @@ impl Person {
                 Turn::Opened => {
                     self.retry_at.remove(&kind);
                     desk.note_started(&self.kept, kind);
-                    self.tell_analyzer(desk);
                 }
                 Turn::Failed => {
                     self.writers.remove(&kind);
@@ -474,25 +479,30 @@ impl Person {
             self.writers.insert(kind, writer);
         }
         if let Some(writer) = self.writers.get_mut(&kind) {
-            let begins = writer.offset().is_none();
             writer.write(source.kind(), frame);
-            if begins && writer.offset().is_some() && kind == RecordingKind::Camera {
-                self.tell_analyzer(desk);
-            }
         }
     }
 
-    fn tell_analyzer(&self, desk: &Desk) {
+    fn tell_analyzer(&mut self, desk: &Desk) {
+        self.placed = self.media_origin();
         if self.consents.captures
             && let Some(analyzer) = &desk.analyzer
         {
             analyzer.set_camera(self.kept.participant(), self.camera());
+            analyzer.set_media_origin(self.kept.participant(), self.placed);
+        }
+    }
+
+    fn media_origin(&self) -> MediaOrigin {
+        let kind = RecordingKind::Camera;
+        match self.writers.get(&kind) {
+            _ if !self.consents.recording || self.retry_at.contains_key(&kind) => MediaOrigin::Unknown,
             // Pictures are placed in the first part; a later one is laid behind it when the lesson ends.
-            let writer = self
-                .writers
-                .get(&RecordingKind::Camera)
-                .filter(|writer| !writer.is_further_part());
-            analyzer.set_media_origin(self.kept.participant(), writer.and_then(|writer| writer.offset()));
+            _ if self.interrupted.contains(&kind) => MediaOrigin::Unknown,
+            Some(writer) if writer.is_further_part() => MediaOrigin::Unknown,
+            writer => writer
+                .and_then(Recording::origin)
+                .map_or(MediaOrigin::Awaited, MediaOrigin::At),
         }
     }
 

@@ -142,11 +142,11 @@ impl Recording {
         }
     }
 
-    /// As [`RecordingWriter::offset`].
-    pub(super) fn offset(&self) -> Option<Duration> {
+    /// As [`RecordingWriter::origin`].
+    pub(super) fn origin(&self) -> Option<Duration> {
         match self {
             Self::Opening(_) => None,
-            Self::Open(writer) => writer.offset(),
+            Self::Open(writer) => writer.origin(),
         }
     }
 

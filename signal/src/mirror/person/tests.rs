@@ -58,6 +58,35 @@ fn media_that_comes_back_before_its_websocket_is_recorded_on_and_of_a_free_seat_
     sfu.shutdown();
 }
 
+#[test]
+fn pictures_are_placed_once_the_files_beginning_is_settled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (sfu, desk) = desk(folder.path());
+    let (mut person, start) = recorded_person(&desk);
+    let at = |now_ms| start.instant + Duration::from_millis(now_ms);
+    assert_eq!(person.placed, MediaOrigin::Awaited, "before anything came");
+    person.handle(packet_of(Source::Camera, at(0), picture(0)), &desk);
+    person.handle(packet_of(Source::Microphone, at(20), sound(20)), &desk);
+    let mut awaited_with_file = false;
+    for now_ms in (40..3_000).step_by(20) {
+        person.tick(at(now_ms), &desk);
+        wait_until_open(&mut person, at(now_ms), &desk);
+        let camera = person.writers.get(&RecordingKind::Camera);
+        let origin = camera.and_then(Recording::origin);
+        assert_eq!(
+            person.placed,
+            origin.map_or(MediaOrigin::Awaited, MediaOrigin::At)
+        );
+        awaited_with_file |= camera.is_some() && origin.is_none();
+    }
+    assert!(awaited_with_file, "older sound may follow the first picture");
+    assert!(matches!(person.placed, MediaOrigin::At(_)), "{:?}", person.placed);
+    person.set_consents(Consents::default(), &desk);
+    assert_eq!(person.media_origin(), MediaOrigin::Unknown);
+    drop(person);
+    sfu.shutdown();
+}
+
 /// Three seconds of a camera with a report at once, and of a microphone.
 fn recorded(report_after_ms: u64, sound_after_ms: u64) -> RecordingStatus {
     let folder = tempfile::tempdir().expect("a folder");
@@ -90,14 +119,7 @@ fn recorded(report_after_ms: u64, sound_after_ms: u64) -> RecordingStatus {
         if now_ms == sound_after_ms + report_after_ms {
             take(Source::Microphone, clock(now_ms, 48));
         }
-        // The file is open within milliseconds, of which hand-set time knows nothing.
-        while person
-            .writers
-            .values()
-            .any(|writer| matches!(writer, Recording::Opening(_)))
-        {
-            person.tick(arrival, &desk);
-        }
+        wait_until_open(&mut person, arrival, &desk);
         if now_ms % 25 == 0 {
             person.tick(arrival, &desk);
         }
@@ -108,6 +130,17 @@ fn recorded(report_after_ms: u64, sound_after_ms: u64) -> RecordingStatus {
     let part = parts.next().expect("one").expect("a finished file");
     sfu.shutdown();
     part.status
+}
+
+/// A file is open within milliseconds, of which hand-set time knows nothing.
+fn wait_until_open(person: &mut Person, now: Instant, desk: &Desk) {
+    while person
+        .writers
+        .values()
+        .any(|writer| matches!(writer, Recording::Opening(_)))
+    {
+        person.tick(now, desk);
+    }
 }
 
 fn desk(root: &std::path::Path) -> (Sfu, Desk) {
