@@ -8,6 +8,7 @@ mod assembler;
 mod books;
 mod desk;
 mod keeping;
+mod kept;
 mod opener;
 mod person;
 mod plan;

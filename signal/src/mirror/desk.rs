@@ -13,8 +13,8 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::KeptReport;
 use super::books::Entry;
+use super::kept::Kept;
 use super::opener::Opener;
-use super::person::Kept;
 use super::plan::Copied;
 use super::recording::Recording;
 use super::sink::Overload;

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use seodang_analyzer::{CameraState, MediaOrigin};
 use seodang_model::protocol::Consents;
-use seodang_model::{LessonId, MediaKind, ParticipantId, RecordingKind, Source};
-use seodang_recorder::{GapReason, ParticipantEntry, RecordingInfo};
+use seodang_model::{LessonId, MediaKind, RecordingKind, Source};
+use seodang_recorder::GapReason;
 use seodang_rtp::{Codec, Frame, LessonStart, ParticipantClock, TrackAssembler};
 
 use super::desk::Desk;
+use super::kept::Kept;
 use super::plan::Copied;
 use super::recording::{Ending, Recording, Turn};
 use super::sink::{Content, Mirrored};
-use super::{LessonInfo, Subject, consent_number, lesson_place};
+use super::{LessonInfo, Subject};
 
 /// Key frames asked for by the recorder are spaced at least this far; the SFU limits them once more.
 const WISH_SPACING: Duration = Duration::from_secs(1);
@@ -51,13 +52,6 @@ pub(super) struct Person {
     placed: MediaOrigin,
 }
 
-/// Names and places of what is kept of a participant.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    subject: Subject,
-    lesson: LessonInfo,
-}
-
 struct Track {
     assembler: TrackAssembler,
     attachment: u64,
@@ -66,53 +60,10 @@ struct Track {
     wished: Option<Instant>,
 }
 
-impl Kept {
-    pub(super) fn participant(&self) -> ParticipantId {
-        self.subject.participant
-    }
-
-    pub(super) fn recording_info(
-        &self,
-        kind: RecordingKind,
-        resumed_after: Option<GapReason>,
-    ) -> RecordingInfo {
-        RecordingInfo {
-            place: lesson_place(&self.lesson),
-            lesson: self.lesson.lesson,
-            lesson_started_at: self.lesson.started_at,
-            participant: ParticipantEntry {
-                id: self.subject.participant,
-                name: self.subject.storage_name.clone(),
-                role: self.subject.role,
-                consent_version: consent_number(self.subject.consent_version),
-            },
-            kind,
-            resumed_after,
-        }
-    }
-
-    /// As the analyzer knows the participant.
-    fn analyzer_subject(&self) -> seodang_analyzer::Subject {
-        seodang_analyzer::Subject {
-            room: self.lesson.number.clone(),
-            lesson: self.lesson.lesson,
-            lesson_folder: self.lesson.folder,
-            participant: self.subject.participant,
-            storage_name: self.subject.storage_name.clone(),
-            display_name: self.subject.name.clone(),
-            role: self.subject.role,
-            consent_version: consent_number(self.subject.consent_version),
-        }
-    }
-}
-
 impl Person {
     pub(super) fn new(subject: Subject, lesson: &LessonInfo, start: LessonStart) -> Self {
         Self {
-            kept: Kept {
-                subject,
-                lesson: lesson.clone(),
-            },
+            kept: Kept::new(subject, lesson.clone()),
             start,
             consents: Consents::default(),
             absent: false,
@@ -131,7 +82,7 @@ impl Person {
     }
 
     pub(super) fn lesson(&self) -> LessonId {
-        self.kept.lesson.lesson
+        self.kept.lesson()
     }
 
     pub(super) fn consents(&self) -> Consents {
@@ -392,7 +343,7 @@ impl Person {
                     .is_none_or(|wished| seen.saturating_duration_since(wished) >= WISH_SPACING)
             {
                 track.wished = Some(seen);
-                desk.wish_keyframe(self.kept.subject.participant, video);
+                desk.wish_keyframe(self.kept.participant(), video);
             }
         }
         if self.media_origin() != self.placed {

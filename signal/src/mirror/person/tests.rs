@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seodang_model::{DisplayName, LessonFolder, PersonId, Publication, Role, RoomId, StorageName};
+use seodang_model::{
+    DisplayName, LessonFolder, ParticipantId, PersonId, Publication, Role, RoomId, StorageName,
+};
 use seodang_recorder::{Recorder, RecorderConfig, RecordingStatus};
 use seodang_rtp::{NtpTime, RtpPacket};
 use seodang_sfu::{Sfu, SfuConfig};
