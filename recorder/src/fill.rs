@@ -55,6 +55,10 @@ struct Video {
     /// Whether the decoder holds a picture of the participant that may be repeated.
     shows_picture: bool,
     last: Option<Duration>,
+    /// Time of the newest picture of the participant, which may stand later in the file.
+    newest: Option<Duration>,
+    /// Pictures from before are not written any more: the file began, the camera went off, or the participant came back.
+    from: Duration,
     /// From where starvation is counted.
     since: Duration,
     size: FrameSize,
@@ -84,6 +88,8 @@ impl Fill {
                 awaiting_keyframe: true,
                 shows_picture: false,
                 last: None,
+                newest: None,
+                from: Duration::ZERO,
                 since: Duration::ZERO,
                 size: FrameSize {
                     width: 640,
@@ -119,6 +125,7 @@ impl Fill {
     /// is missing from there on is filled.
     pub(crate) fn begin_at(&mut self, origin: Duration) {
         self.begun = true;
+        self.video.from = self.video.from.max(origin);
         if self.video.last.is_none() {
             self.video.since = origin;
         }
@@ -134,8 +141,11 @@ impl Fill {
             MediaKind::Video => {
                 self.video.sending = sending;
                 self.video.awaiting_keyframe = true;
-                if !sending && self.holds_media() && !self.away {
-                    self.video.push_black(at, out);
+                if !sending {
+                    self.video.from = self.video.from.max(at);
+                    if self.holds_media() && !self.away {
+                        self.video.push_black(at, out);
+                    }
                 }
             }
             MediaKind::Audio => {
@@ -165,19 +175,24 @@ impl Fill {
                 .push(self.audio.heard.max(at), SILENCE, SILENCE_DURATION, false, out);
         } else {
             self.video.since = self.video.since.max(at);
+            self.video.from = self.video.from.max(at);
             self.audio.fill(at, out);
         }
     }
 
-    /// Fills what is missing at `now`, staying [`LAG`] behind it.
+    /// Fills what is missing at `now`, staying [`LAG`] behind it, or [`SOUND_LAG`] where sound may still come.
     pub(crate) fn tick(&mut self, now: Duration, out: &mut Vec<Piece>) {
-        let Some(edge) = now.checked_sub(LAG) else { return };
         if !self.begun || self.away {
             return;
         }
-        let up_to = |held: Option<Duration>| held.map_or(edge, |since| edge.min(since.saturating_sub(LAG)));
-        self.video.fill(up_to(self.video.held), out);
-        self.audio.fill(up_to(self.audio.held), out);
+        let sound_lag = if self.audio.sending { SOUND_LAG } else { LAG };
+        let edge = |lag, held: Option<Duration>| held.map_or(now, |since| now.min(since)).checked_sub(lag);
+        if let Some(edge) = edge(LAG, self.video.held) {
+            self.video.fill(edge, out);
+        }
+        if let Some(edge) = edge(sound_lag, self.audio.held) {
+            self.audio.fill(edge, out);
+        }
     }
 
     /// Frames that arrived from `since` on are held back by whoever times them: their place is left to them.
@@ -221,7 +236,11 @@ impl Video {
         if self.awaiting_keyframe && !frame.keyframe {
             return Verdict::AwaitingKeyframe;
         }
-        if self.last.is_some_and(|last| frame.at <= last) || frame.at < self.since {
+        let last = self.last.unwrap_or_default();
+        if frame.at < self.from
+            || self.newest.is_some_and(|newest| frame.at <= newest)
+            || last.saturating_sub(frame.at) > MOST_LATE
+        {
             self.awaiting_keyframe = true;
             return Verdict::Late;
         }
@@ -232,7 +251,10 @@ impl Video {
         }
         self.awaiting_keyframe = false;
         self.shows_picture = true;
-        self.push(frame.at, frame.data.clone(), frame.keyframe, true, out);
+        self.newest = Some(frame.at);
+        // What others build on is shown late, behind the filler that stands in its place, rather than not at all.
+        let at = self.last.map_or(frame.at, |last| frame.at.max(last + MOMENT));
+        self.push(at, frame.data.clone(), frame.keyframe, true, out);
         Verdict::Written
     }
 
@@ -322,8 +344,13 @@ impl Audio {
 }
 
 /// How far fillers stay behind the clock: a real frame late by less, after reordering and repair, finds its place.
-/// With [`VIDEO_STEP`] it is also what a crash loses of the track that goes on.
+/// With [`VIDEO_STEP`] it is also what a crash loses of the sound that goes on.
 const LAG: Duration = Duration::from_millis(200);
+/// As above for sound that is being sent: what comes later is lost, for a player would play it in addition to the silence in
+/// its place. Browsers on a busy machine hold back some 300 ms. It is also what a crash loses of a picture that goes on.
+const SOUND_LAG: Duration = Duration::from_millis(500);
+/// Pictures that are later have a damaged time.
+const MOST_LATE: Duration = Duration::from_secs(1);
 /// A starved picture is refilled so often.
 const VIDEO_STEP: Duration = Duration::from_millis(200);
 /// No hole in a lesson is longer: a packet behind one has a damaged time.
