@@ -172,6 +172,7 @@ impl Room {
         let Some(seat) = self.seats.get(&participant).copied() else {
             return;
         };
+        self.meet_again();
         if let (Some(publisher), Some(subscriber)) = (&mut self.publishers[seat], &mut self.subscribers[seat])
         {
             publisher.connect(media);

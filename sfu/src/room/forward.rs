@@ -151,7 +151,7 @@ impl Room {
             self.aim(now);
         }
         if self.is_spread() {
-            self.relay(id, received, header, payload);
+            self.relay(now, id, received, header, payload, out);
         }
         let Some(publisher) = self.publishers[seat].as_mut() else {
             return;
