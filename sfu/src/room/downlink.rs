@@ -16,8 +16,13 @@ pub(super) struct Downlink {
     limit_bps: Option<u64>,
     /// Loss that is the line's own, as far as known.
     own_loss: f32,
+    /// What a trial proved of it; shares of some hundred packets swing below that.
+    proven_loss: f32,
+    /// Loss of any kind in the last seconds.
+    recent_loss: Option<f32>,
     trial: Option<Trial>,
     next_trial_at: Option<Instant>,
+    trials_apart: Duration,
     /// Since when the estimate is below what is sent.
     low_since: Option<Instant>,
     /// The last one.
@@ -49,8 +54,11 @@ const CONGESTED_AGAIN: f32 = 0.05;
 const JUDGED_AFTER: Duration = Duration::from_millis(800);
 /// A trial that no report judged by then ends: a picture that pauses for it shall not stand still for two seconds.
 const TRIAL_ENDS_AFTER: Duration = Duration::from_millis(1000);
-/// And the next one comes no sooner.
+/// And the next one comes no sooner; twice as late after each that told nothing, up to the second.
 const TRIALS_APART: Duration = Duration::from_secs(5);
+const MOST_APART: Duration = Duration::from_secs(60);
+/// Of a new share of loss, in what is known.
+const LEARNT: f32 = 0.25;
 /// A share of the loss that stayed.
 const STAYED: f32 = 0.6;
 /// Estimates alone never limit below this: a page at its smallest with a speaker and voices.
@@ -76,8 +84,11 @@ impl Default for Downlink {
         Self {
             limit_bps: None,
             own_loss: 0.0,
+            proven_loss: 0.0,
+            recent_loss: None,
             trial: None,
             next_trial_at: None,
+            trials_apart: TRIALS_APART,
             low_since: None,
             estimate: None,
             thin: false,
@@ -101,14 +112,20 @@ impl Downlink {
         self.limit_bps.filter(|_| self.thin)
     }
 
-    /// The share of packets, 0 to 1, that is lost however little is sent, as far as known.
-    pub(super) fn own_loss(&self) -> f32 {
-        self.own_loss
+    /// The share of packets, 0 to 1, that repair has to reckon with: not what is lost because too much is sent.
+    pub(super) fn loss_to_repair(&self) -> f32 {
+        self.recent_loss.filter(|_| !self.thin).unwrap_or(self.own_loss)
     }
 
-    /// Takes the share of packets lost in about a second, 0 to 1, while `sent_bps` were sent.
+    /// Takes the share of packets lost in about a second, 0 to 1.
+    pub(super) fn note_loss(&mut self, loss: f32) {
+        self.recent_loss = Some(self.recent_loss.map_or(loss, |before| (before + loss) / 2.0));
+    }
+
+    /// As [`Self::note_loss`], while `sent_bps` were sent: whether less has to be sent.
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64) {
-        self.own_loss = self.own_loss.min(loss);
+        self.note_loss(loss);
+        self.learn(loss);
         if let Some(trial) = self.trial {
             if now < trial.judged_at {
                 return;
@@ -116,10 +133,16 @@ impl Downlink {
             self.trial = None;
             let obeyed = self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11);
             let queues = self.fresh_estimate_bps(now).is_some_and(|bps| bps < sent_bps);
-            if obeyed && !queues && loss > trial.loss * STAYED {
-                // Sending less did not help: it was not the cause.
-                (self.own_loss, self.limit_bps, self.hold_until) = (loss, trial.limit_before_bps, None);
-                self.thin = false;
+            if !queues && loss > trial.loss * STAYED && (obeyed || !self.thin) {
+                if obeyed {
+                    // Sending less did not help: it was not the cause.
+                    (self.own_loss, self.proven_loss) = (loss, loss);
+                    (self.thin, self.next_trial_at) = (false, None);
+                    self.trials_apart = TRIALS_APART;
+                    (self.limit_bps, self.hold_until) = (trial.limit_before_bps, None);
+                } else {
+                    self.end_trial(now, trial);
+                }
                 return;
             }
         }
@@ -170,8 +193,7 @@ impl Downlink {
             && now >= trial.judged_at + (TRIAL_ENDS_AFTER - JUDGED_AFTER)
             && !self.thin
         {
-            (self.trial, self.limit_bps, self.hold_until) = (None, trial.limit_before_bps, None);
-            self.next_trial_at = Some(now + TRIALS_APART);
+            self.end_trial(now, trial);
         }
         let Some(limit_bps) = self.limit_bps else { return };
         let since = self.grown_at.replace(now).unwrap_or(now);
@@ -189,6 +211,21 @@ impl Downlink {
         self.probed = true;
         self.limit_bps = (grown < UNLIMITED_BPS).then_some(grown);
         self.thin &= self.limit_bps.is_some();
+    }
+
+    /// A trial told nothing: less was not sent, or no report came.
+    fn end_trial(&mut self, now: Instant, trial: Trial) {
+        (self.trial, self.limit_bps, self.hold_until) = (None, trial.limit_before_bps, None);
+        self.next_trial_at = Some(now + self.trials_apart);
+        self.trials_apart = (self.trials_apart * 2).min(MOST_APART);
+    }
+
+    /// What is lost tells how good the line became, and never that it became worse: for that there are trials.
+    fn learn(&mut self, loss: f32) {
+        self.own_loss += (loss.min(self.proven_loss) - self.own_loss) * LEARNT;
+        if self.own_loss < self.proven_loss / 2.0 {
+            self.proven_loss = self.own_loss;
+        }
     }
 
     fn fresh_estimate_bps(&self, now: Instant) -> Option<u64> {
@@ -218,6 +255,15 @@ pub(super) struct Losses {
     since: Option<Instant>,
     expected: u64,
     lost: i64,
+    /// Packets given out on lines whose subscriber asks for what is missing, and of these those that it asked for.
+    given: u64,
+    asked: u64,
+    /// The same since [`Self::asked_since`].
+    just_given: u64,
+    just_asked: u64,
+    asked_since: Option<Instant>,
+    /// What was given out for the first time, to anybody.
+    bytes: u64,
 }
 
 /// Receivers report about once a second, which may be a little less.
@@ -245,16 +291,48 @@ impl Losses {
         }
     }
 
-    /// The share lost since the last answer, of about a second and only of enough packets.
-    pub(super) fn take(&mut self, now: Instant) -> Option<f32> {
+    /// A packet is given out for the first time, to who `would_ask` for it or not.
+    pub(super) fn given(&mut self, bytes: usize, would_ask: bool) {
+        self.given += u64::from(would_ask);
+        self.just_given += u64::from(would_ask);
+        self.bytes += bytes as u64;
+    }
+
+    /// One of them is asked for, and must have come by then. About once a second the share of those.
+    pub(super) fn asked(&mut self, now: Instant) -> Option<f32> {
+        self.asked += 1;
+        self.just_asked += 1;
+        let since = *self.asked_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < REPORTED_FOR || self.just_given < LEAST_PACKETS {
+            return None;
+        }
+        let share = share(self.just_asked, self.just_given);
+        (self.asked_since, self.just_asked, self.just_given) = (Some(now), 0, 0);
+        Some(share)
+    }
+
+    /// The share lost since the last answer, of about a second and only of enough packets, and what was sent in that time
+    /// without repair, in bits per second. Of reports and requests counts what tells of more: some receivers report what
+    /// came again as never lost, and some never ask.
+    pub(super) fn take(&mut self, now: Instant) -> Option<(f32, u64)> {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) < REPORTED_FOR || self.expected < LEAST_PACKETS {
             return None;
         }
-        let share = self.lost.max(0) as f32 / self.expected as f32;
+        let mut lost = self.lost.max(0) as f32 / self.expected as f32;
+        if self.given >= LEAST_PACKETS {
+            lost = lost.max(share(self.asked, self.given));
+        }
+        let elapsed = now.saturating_duration_since(since).as_secs_f64();
+        let sent_bps = (self.bytes as f64 * 8.0 / elapsed) as u64;
         (self.since, self.expected, self.lost) = (Some(now), 0, 0);
-        Some(share)
+        (self.given, self.asked, self.bytes) = (0, 0, 0);
+        Some((lost, sent_bps))
     }
+}
+
+fn share(part: u64, all: u64) -> f32 {
+    (part as f32 / all as f32).min(1.0)
 }
 
 /// Bits in the last whole second.
@@ -415,6 +493,48 @@ mod tests {
     }
 
     #[test]
+    fn loss_that_is_the_lines_own_is_tried_once_however_its_shares_swing() {
+        let start = Instant::now();
+        let mut line = Downlink::default();
+        let mut tried = 0;
+        for second in 0..120 {
+            let sent_bps = line.limit_bps().map_or(1_000_000, |limit| limit.min(1_000_000));
+            let swing = [0.0, 0.06, -0.05, 0.1, -0.1, 0.03, -0.07][second as usize % 7];
+            let now = start + Duration::from_secs(second);
+            line.handle_loss(now, 0.3 + swing, sent_bps);
+            tried += u32::from(line.limit_bps().is_some());
+            for half in [0, 500] {
+                line.handle_timeout(now + Duration::from_millis(half));
+            }
+        }
+        assert_eq!(tried, 1);
+        assert!(line.loss_to_repair() > 0.2);
+        // The line becomes a good one, and then bad again.
+        for second in 120..140 {
+            line.handle_loss(start + Duration::from_secs(second), 0.0, 1_000_000);
+        }
+        assert!(line.loss_to_repair() < 0.01);
+        line.handle_loss(start + Duration::from_secs(140), 0.3, 1_000_000);
+        assert!(line.limit_bps().is_some(), "it may be another reason");
+    }
+
+    #[test]
+    fn a_trial_in_which_no_less_could_be_sent_ends_and_is_made_ever_more_seldom() {
+        let start = Instant::now();
+        let mut line = Downlink::default();
+        let mut tried = Vec::new();
+        for second in 0..60 {
+            let now = start + Duration::from_secs(second);
+            let before = line.limit_bps();
+            line.handle_loss(now, 0.3, 1_000_000);
+            if before.is_none() && line.limit_bps().is_some() {
+                tried.push(second);
+            }
+        }
+        assert_eq!(tried, [0, 6, 17, 38]);
+    }
+
+    #[test]
     fn nothing_limits_below_the_floor() {
         let start = Instant::now();
         let mut line = Downlink::default();
@@ -461,10 +581,34 @@ mod tests {
         losses.add(&block(1, 1060, 80));
         losses.add(&block(2, 50, -1));
         assert_eq!(losses.take(start + WINDOW / 2), None);
-        assert_eq!(losses.take(later), Some(0.29));
+        assert_eq!(losses.take(later), Some((0.29, 0)));
         losses.add(&block(1, 5, 0));
         losses.add(&block(2, 1_000_000, 900_000));
         assert_eq!(losses.take(later + WINDOW), None, "no report goes back or leaps");
+    }
+
+    #[test]
+    fn what_is_asked_for_tells_of_loss_that_reports_hide() {
+        let start = Instant::now();
+        let mut losses = Losses::default();
+        let block = |highest| ReportBlock {
+            ssrc: 1,
+            highest,
+            ..Default::default()
+        };
+        losses.add(&block(0));
+        assert_eq!(losses.take(start), None);
+        for packet in 0..100 {
+            losses.given(1_000, packet % 2 == 0);
+            if packet % 5 == 0 {
+                assert_eq!(losses.asked(start), None);
+            }
+        }
+        assert_eq!(losses.asked(start + WINDOW), Some(0.42), "before any report");
+        losses.add(&block(100));
+        assert_eq!(losses.take(start + WINDOW), Some((0.42, 800_000)));
+        losses.add(&block(200));
+        assert_eq!(losses.take(start + 2 * WINDOW), Some((0.0, 0)));
     }
 
     #[test]

@@ -194,12 +194,12 @@ impl Room {
                 outgoing.prefix(),
                 outgoing.payload,
             );
-            subscriber.budget.sent(now, outgoing.len());
-            subscriber.sent.add(now, outgoing.len());
+            subscriber.gave(now, route.slot, outgoing.len());
             self.counters.packets_forwarded += 1;
             if outgoing.switched {
                 self.changed = true;
                 self.counters.switches += 1;
+                let slot = &mut subscriber.slots[route.slot];
                 if let Some((ntp, rtp)) = report
                     && let Some(info) = slot.sender_info(ntp, rtp)
                 {
@@ -208,8 +208,8 @@ impl Room {
                 }
             }
         }
-        if received.late {
-            self.send_late_again(now, id, received.epoch, received.index, out);
+        if received.late || received.of_keyframe {
+            self.send_twice(now, id, received, out);
         }
     }
 
@@ -376,7 +376,14 @@ impl Room {
             };
             // A key frame that began after it has served the subscriber already.
             let served = stream.newest_keyframe.is_some_and(|begin| begin > index);
-            hopeless |= !served && resends.is_hopeless(now, given, quality);
+            hopeless |= !served
+                && (resends.is_hopeless(now, given, quality)
+                    || quality.is_very_lossy()
+                        && resends.was_answered_again(given)
+                        && stream.keyframe_is_old(now));
+            if copies > 0 && resends.is_first_answer(given) {
+                subscriber.lost(now);
+            }
             let Some(stored) = stored else { continue };
             for copy in 0..copies {
                 let again = Again {
@@ -397,8 +404,10 @@ impl Room {
         }
     }
 
-    /// A packet came late: who asked for it in vain may be about to give it up, and gets it twice.
-    fn send_late_again(&mut self, now: Instant, id: LayerId, epoch: u64, index: u64, out: &mut dyn Output) {
+    /// A packet came that some get twice: on a line that loses much everybody waits for what is late or of a key frame,
+    /// and who asked for a late one in vain may be about to give it up.
+    fn send_twice(&mut self, now: Instant, id: LayerId, received: &Received, out: &mut dyn Output) {
+        let (epoch, index) = (received.epoch, received.index);
         let Some(publisher) = self.publishers[id.line.seat].as_ref() else {
             return;
         };
@@ -422,7 +431,8 @@ impl Room {
             if slot.media.nack
                 && slot.feed() == Some((id, epoch))
                 && let Some(given) = slot.again(index, stored)
-                && subscriber.resends[route.slot].was_asked_in_vain(given.index)
+                && (subscriber.line_quality().is_very_lossy()
+                    || received.late && subscriber.resends[route.slot].was_asked_in_vain(given.index))
                 && give_again(now, subscriber, &again, &mut self.scratch, out)
             {
                 self.counters.packets_resent += 1;
@@ -456,7 +466,7 @@ fn give_again(
         stored,
         further_copy,
     } = *again;
-    let thin_bps = subscriber.downlink.thin_bps();
+    let allowance = subscriber.allowance();
     let slot = &mut subscriber.slots[place];
     let Some(outgoing) = slot.again(index, stored) else {
         return false;
@@ -466,7 +476,7 @@ fn give_again(
         MediaKind::Video if further_copy => Urgency::Copy,
         MediaKind::Video => Urgency::Picture,
     };
-    if !subscriber.budget.admit(now, outgoing.len(), urgency, thin_bps) {
+    if !subscriber.budget.admit(now, outgoing.len(), urgency, allowance) {
         return false;
     }
     subscriber.sent.add(now, outgoing.len());

@@ -100,6 +100,8 @@ pub(super) struct Stream {
     last_at: Instant,
     /// Where the newest key frame begins.
     pub(super) newest_keyframe: Option<u64>,
+    /// The time of the key frame that began last.
+    keyframe_time: Option<u32>,
     pub(super) history: History,
     pub(super) missing: Missing,
     pub(super) reception: Reception,
@@ -116,6 +118,8 @@ pub(super) struct Received {
     pub(super) vp8: Option<Vp8Descriptor>,
     /// A key frame begins.
     pub(super) keyframe: bool,
+    /// It is a part of one whose beginning came.
+    pub(super) of_keyframe: bool,
     /// A slot may begin with this packet.
     pub(super) may_switch: bool,
     /// It is the first of its epoch.
@@ -348,7 +352,10 @@ impl Line {
         let keyframe = vp8.is_some_and(|vp8| begins_keyframe(packet.payload, &vp8));
         let mut resized = false;
         if keyframe {
-            stream.newest_keyframe = stream.newest_keyframe.max(Some(index));
+            if stream.newest_keyframe < Some(index) {
+                stream.newest_keyframe = Some(index);
+                stream.keyframe_time = Some(header.timestamp);
+            }
             stream.missing.keyframe(index);
             layer.wishes.arrived();
             let frame = vp8.and_then(|vp8| packet.payload.get(vp8.len..));
@@ -358,6 +365,7 @@ impl Line {
             resized = size.is_some() && size != layer.size;
             layer.size = size.or(layer.size);
         }
+        let of_keyframe = stream.keyframe_time == Some(header.timestamp);
         layer.rate.add(now, packet.payload.len() + RtpHeader::SIZE);
         let flowing = self.packets == 0;
         self.packets += 1;
@@ -368,6 +376,7 @@ impl Line {
             epoch: stream.epoch,
             vp8,
             keyframe,
+            of_keyframe,
             may_switch: match kind {
                 MediaKind::Video => keyframe && behind < SWITCH_WINDOW_PACKETS,
                 MediaKind::Audio => behind == 0 && !packet.payload.is_empty(),
@@ -488,6 +497,12 @@ impl Line {
 }
 
 impl Stream {
+    /// Whether the newest key frame began so long ago that who got none since then stands still for too long.
+    pub(super) fn keyframe_is_old(&self, now: Instant) -> bool {
+        let begun_at = self.newest_keyframe.and_then(|index| self.history.get(index));
+        begun_at.is_none_or(|packet| now.saturating_duration_since(packet.at) >= OLD_KEYFRAME)
+    }
+
     fn new(now: Instant, kind: MediaKind, ssrc: u32, epoch: u64, first: u64) -> Self {
         Self {
             ssrc,
@@ -497,6 +512,7 @@ impl Stream {
             first,
             last_at: now,
             newest_keyframe: None,
+            keyframe_time: None,
             history: History::new(kind),
             missing: Missing::default(),
             reception: Reception::new(ssrc, kind.clock_rate_hz(), first),
@@ -507,6 +523,8 @@ impl Stream {
 
 /// A key frame this far behind the newest packet was repaired late; a slot that began with it would miss what followed.
 const SWITCH_WINDOW_PACKETS: u64 = 16;
+/// Of the two seconds that a picture may stand still at most.
+const OLD_KEYFRAME: std::time::Duration = std::time::Duration::from_millis(1_200);
 /// Another SSRC takes a line over when the first was silent for as long.
 const TAKEOVER_SILENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// A layer that is silent for as long does not flow: longer than the pause between pictures of a slow camera.

@@ -153,8 +153,15 @@ struct Asked {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LineQuality {
     pub(super) round_trip: Option<Duration>,
-    /// Loss that stays whatever is sent, 0 to 1.
+    /// Loss that is not for too much being sent, 0 to 1.
     pub(super) own_loss: f32,
+}
+
+impl LineQuality {
+    /// What is important goes out twice.
+    pub(super) fn is_very_lossy(&self) -> bool {
+        self.own_loss >= VERY_LOSSY
+    }
 }
 
 /// While the round trip is not known, a second request within this is the same request.
@@ -201,8 +208,23 @@ impl Resends {
         asked.times += 1;
         asked.answers += 1;
         asked.answered_at = Some(now);
-        let least = 1 + u32::from(line.own_loss >= VERY_LOSSY);
+        let least = 1 + u32::from(line.is_very_lossy());
         asked.answers.clamp(least, MOST_COPIES)
+    }
+
+    /// Whether packet `index`, which is sent again, was not sent again before: it was lost, and not an answer.
+    pub(super) fn is_first_answer(&self, index: u64) -> bool {
+        let place = (index % RECENT_RESENDS as u64) as usize;
+        let asked = self.recent.get(place).copied().flatten();
+        asked.is_some_and(|asked| asked.index == index && asked.answers == 1)
+    }
+
+    /// Whether packet `index` was sent again more than once: on a line that loses much its subscriber may give it up
+    /// without another word.
+    pub(super) fn was_answered_again(&self, index: u64) -> bool {
+        let place = (index % RECENT_RESENDS as u64) as usize;
+        let asked = self.recent.get(place).copied().flatten();
+        asked.is_some_and(|asked| asked.index == index && asked.answers > 1)
     }
 
     /// Packet `index` is asked for at `now` and not here yet.
@@ -249,13 +271,24 @@ impl Resends {
 }
 
 /// Bytes a subscriber may have sent again: as much as it got in the second before, and never less than a key frame; half of it for
-/// packets that go out more than once, so that these shut out none that was not sent again yet. A line that loses a third needs that much. An unlimited responder resent 139,000 packets to one starved receiver.
+/// packets that go out more than once, so that these shut out none that was not sent again yet. A line that loses a third
+/// needs half as much again. An unlimited responder resent 139,000 packets to one starved receiver.
 #[derive(Debug)]
 pub(super) struct ResendBudget {
     window_start: Instant,
     sent_before_bytes: usize,
     sent_bytes: usize,
     resent_bytes: usize,
+}
+
+/// What a subscriber's line allows to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Allowance {
+    Usual,
+    /// It loses much, and not for too much being sent.
+    VeryLossy,
+    /// It carries no more than these bits per second.
+    Thin(u64),
 }
 
 /// What is sent again.
@@ -288,23 +321,26 @@ impl ResendBudget {
         self.sent_bytes += bytes;
     }
 
-    /// Whether `bytes` may be sent again on a line that carries `limit_bps` as far as known; takes them from the budget.
+    /// Whether `bytes` may be sent again; takes them from the budget.
     pub(super) fn admit(
         &mut self,
         now: Instant,
         bytes: usize,
         urgency: Urgency,
-        limit_bps: Option<u64>,
+        allowance: Allowance,
     ) -> bool {
         self.roll(now);
-        let most = BUDGET_FLOOR_BYTES.max(self.sent_before_bytes);
-        // On a line that is full, what is sent again makes room for more loss.
-        let thin = limit_bps.map_or(most, |bps| most.min((bps / 8 / THIN_SHARE) as usize));
+        let sent = BUDGET_FLOOR_BYTES.max(self.sent_before_bytes);
+        let (most, copies) = match allowance {
+            Allowance::Usual => (sent, sent / 2),
+            Allowance::VeryLossy => (sent + sent / 2, sent),
+            // On a line that is full, what is sent again makes room for more loss.
+            Allowance::Thin(bps) => (sent.min((bps / 8 / THIN_SHARE) as usize), 0),
+        };
         let allowed = match urgency {
-            Urgency::Sound => most,
-            Urgency::Picture => thin,
-            Urgency::Copy if limit_bps.is_some() => 0,
-            Urgency::Copy => most / 2,
+            Urgency::Sound => most.max(sent),
+            Urgency::Picture => most,
+            Urgency::Copy => copies,
         };
         if self.resent_bytes + bytes > allowed {
             return false;
@@ -487,23 +523,40 @@ mod tests {
     fn a_subscriber_gets_everything_again_once_at_most_and_half_of_it_in_further_copies() {
         let start = Instant::now();
         let mut budget = ResendBudget::new(start);
-        assert!(budget.admit(start, BUDGET_FLOOR_BYTES, Urgency::Picture, None));
-        assert!(!budget.admit(start, 1, Urgency::Picture, None));
+        assert!(budget.admit(start, BUDGET_FLOOR_BYTES, Urgency::Picture, Allowance::Usual));
+        assert!(!budget.admit(start, 1, Urgency::Picture, Allowance::Usual));
         budget.sent(start, 1_000_000);
         let later = start + BUDGET_WINDOW;
-        assert!(budget.admit(later, 500_000, Urgency::Copy, None));
-        assert!(!budget.admit(later, 1, Urgency::Copy, None));
-        assert!(budget.admit(later, 500_000, Urgency::Picture, None));
-        assert!(!budget.admit(later, 1, Urgency::Picture, None));
+        assert!(budget.admit(later, 500_000, Urgency::Copy, Allowance::Usual));
+        assert!(!budget.admit(later, 1, Urgency::Copy, Allowance::Usual));
+        assert!(budget.admit(later, 500_000, Urgency::Picture, Allowance::Usual));
+        assert!(!budget.admit(later, 1, Urgency::Picture, Allowance::Usual));
         assert!(
-            !budget.admit(later + 3 * BUDGET_WINDOW, 750_000, Urgency::Picture, None),
+            !budget.admit(
+                later + 3 * BUDGET_WINDOW,
+                750_000,
+                Urgency::Picture,
+                Allowance::Usual
+            ),
             "nothing was sent since"
         );
-        let thin = Some(400_000);
+        let thin = Allowance::Thin(400_000);
         let now = later + 6 * BUDGET_WINDOW;
         assert!(budget.admit(now, 10_000, Urgency::Picture, thin));
         assert!(!budget.admit(now, 1, Urgency::Picture, thin));
         assert!(!budget.admit(now, 1, Urgency::Copy, thin));
         assert!(budget.admit(now, 1_000, Urgency::Sound, thin));
+    }
+
+    #[test]
+    fn a_line_that_loses_much_gets_half_as_much_again() {
+        let start = Instant::now();
+        let later = start + BUDGET_WINDOW;
+        let mut budget = ResendBudget::new(start);
+        budget.sent(start, 1_000_000);
+        assert!(budget.admit(later, 1_000_000, Urgency::Copy, Allowance::VeryLossy));
+        assert!(!budget.admit(later, 1, Urgency::Copy, Allowance::VeryLossy));
+        assert!(budget.admit(later, 500_000, Urgency::Picture, Allowance::VeryLossy));
+        assert!(!budget.admit(later, 1, Urgency::Picture, Allowance::VeryLossy));
     }
 }

@@ -10,7 +10,7 @@ use super::Negotiated;
 use super::downlink::{Downlink, Losses, Rate};
 use super::line::{LayerId, LineId};
 use super::loudness::{Voice, choose_voices};
-use super::nack::{LineQuality, ResendBudget, Resends};
+use super::nack::{Allowance, LineQuality, ResendBudget, Resends};
 use super::round_trip::RoundTrip;
 use super::slot::Slot;
 
@@ -87,11 +87,35 @@ impl Subscriber {
         wishes.find(|wish| wish.mid == mid && wish.source.kind() == MediaKind::Video)
     }
 
+    /// A packet of `bytes` was given to the slot at `place` for the first time.
+    pub(super) fn gave(&mut self, now: Instant, place: usize, bytes: usize) {
+        self.budget.sent(now, bytes);
+        self.sent.add(now, bytes);
+        let would_ask = self.slots.get(place).is_some_and(|slot| slot.media.nack);
+        self.losses.given(bytes, would_ask);
+    }
+
+    /// A packet was lost on the way to the participant.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if let Some(share) = self.losses.asked(now) {
+            self.downlink.note_loss(share);
+        }
+    }
+
     /// What repair has to reckon with.
     pub(super) fn line_quality(&self) -> LineQuality {
         LineQuality {
             round_trip: self.round_trip.get(),
-            own_loss: self.downlink.own_loss(),
+            own_loss: self.downlink.loss_to_repair(),
+        }
+    }
+
+    /// What of it may be sent again.
+    pub(super) fn allowance(&self) -> Allowance {
+        match self.downlink.thin_bps() {
+            Some(bps) => Allowance::Thin(bps),
+            None if self.line_quality().is_very_lossy() => Allowance::VeryLossy,
+            None => Allowance::Usual,
         }
     }
 
@@ -102,7 +126,7 @@ impl Subscriber {
             self.losses.add(&report);
         }
         let before = self.downlink.limit_bps();
-        if let Some((loss, sent_bps)) = self.losses.take(now).zip(self.sent.bps()) {
+        if let Some((loss, sent_bps)) = self.losses.take(now) {
             self.downlink.handle_loss(now, loss, sent_bps);
         }
         self.downlink.limit_bps() != before
