@@ -260,6 +260,19 @@ fn thirty_percent_of_loss_leave_eighty_five_of_a_hundred_frames() {
     assert_no_freeze(&check(0.3, 85, Habit::BROWSER));
 }
 
+/// A browser that gave a packet up says so three seconds later.
+#[test]
+fn at_thirty_percent_no_browser_stands_still_for_two_seconds_in_an_hour() {
+    let minutes = (100..160).map(|seed| Lines {
+        loss_up: 0.0,
+        loss_down: 0.3,
+        rtx_up: true,
+        seed,
+        watchers: Habit::BROWSER,
+    });
+    assert_no_freeze(&minutes.map(|lines| (lines, run(lines))).collect::<Vec<_>>());
+}
+
 /// Their requests come too seldom and end too soon for a browser's bounds.
 #[test]
 fn at_thirty_percent_a_receiver_that_asks_five_times_and_hides_its_loss_seldom_stands_still_for_long() {
