@@ -9,8 +9,8 @@ use seodang_rtp::{
 
 use super::history::Stored;
 use super::line::{LayerId, LineId, Received};
-use super::nack::Urgency;
 use super::publisher::SERVER_CNAME;
+use super::resend::Urgency;
 use super::slot::Incoming;
 use super::stats::Refusal;
 use super::subscriber::Subscriber;

@@ -9,17 +9,16 @@ use seodang_rtp::{
 };
 
 use super::NegotiatedSource;
-use super::downlink::Rate;
-use super::history::{History, MAX_PAYLOAD_BYTES};
+use super::history::MAX_PAYLOAD_BYTES;
 use super::keyframe::KeyframeWishes;
 use super::layers::{LayerSet, MOST_LAYERS, Needs};
+use super::losses::Rate;
 use super::loudness::Loudness;
 use super::mirror::Mirror;
-use super::nack::Missing;
 use super::parcel::RelayedPacket;
-use super::reception::Reception;
 use super::relay::Workers;
 use super::stats::Refusal;
+use super::stream::Stream;
 use crate::TrackSink;
 
 /// A line by the seat of its participant and the place of its source in [`Source::ALL`].
@@ -85,28 +84,6 @@ pub(super) struct Layer {
     /// Of the last key frame.
     pub(super) size: Option<FrameSize>,
     pub(super) rate: Rate,
-}
-
-/// One SSRC's unbroken count on a line.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) ssrc: u32,
-    /// Unique in the room; a new one with each SSRC, each restart of the count and each publishing.
-    pub(super) epoch: u64,
-    /// The same count's in the room that its packets come to.
-    pub(super) origin: u64,
-    sequence: SequenceExtender,
-    first: u64,
-    last_at: Instant,
-    /// Where the newest key frame begins.
-    pub(super) newest_keyframe: Option<u64>,
-    /// The time of the key frame that began last.
-    keyframe_time: Option<u32>,
-    pub(super) history: History,
-    pub(super) missing: Missing,
-    pub(super) reception: Reception,
-    /// The sender's clock, from its last report.
-    pub(super) report: Option<(NtpTime, u32)>,
 }
 
 /// What became of an accepted packet.
@@ -496,35 +473,8 @@ impl Line {
     }
 }
 
-impl Stream {
-    /// Whether the newest key frame began so long ago that who got none since then stands still for too long.
-    pub(super) fn keyframe_is_old(&self, now: Instant) -> bool {
-        let begun_at = self.newest_keyframe.and_then(|index| self.history.get(index));
-        begun_at.is_none_or(|packet| now.saturating_duration_since(packet.at) >= OLD_KEYFRAME)
-    }
-
-    fn new(now: Instant, kind: MediaKind, ssrc: u32, epoch: u64, first: u64) -> Self {
-        Self {
-            ssrc,
-            epoch,
-            origin: epoch,
-            sequence: SequenceExtender::default(),
-            first,
-            last_at: now,
-            newest_keyframe: None,
-            keyframe_time: None,
-            history: History::new(kind),
-            missing: Missing::default(),
-            reception: Reception::new(ssrc, kind.clock_rate_hz(), first),
-            report: None,
-        }
-    }
-}
-
 /// A key frame this far behind the newest packet was repaired late; a slot that began with it would miss what followed.
 const SWITCH_WINDOW_PACKETS: u64 = 16;
-/// Of the two seconds that a picture may stand still at most.
-const OLD_KEYFRAME: std::time::Duration = std::time::Duration::from_millis(1_200);
 /// Another SSRC takes a line over when the first was silent for as long.
 const TAKEOVER_SILENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// A layer that is silent for as long does not flow: longer than the pause between pictures of a slow camera.

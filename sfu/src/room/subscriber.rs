@@ -7,10 +7,11 @@ use seodang_model::{MediaKind, ParticipantId, Publication};
 use seodang_rtp::ReportBlocks;
 
 use super::Negotiated;
-use super::downlink::{Downlink, Losses, Rate};
+use super::downlink::Downlink;
 use super::line::{LayerId, LineId};
+use super::losses::{Losses, Rate};
 use super::loudness::{Voice, choose_voices};
-use super::nack::{Allowance, LineQuality, ResendBudget, Resends};
+use super::resend::{Allowance, LineQuality, ResendBudget, Resends};
 use super::round_trip::RoundTrip;
 use super::slot::Slot;
 
