@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use seodang_rtp::ReportBlock;
 
+use super::pacing::PACED_BELOW_BPS;
+
 /// The belief about one subscriber's line.
 #[derive(Debug)]
 pub(super) struct Downlink {
@@ -99,6 +101,11 @@ impl Downlink {
     /// As [`Self::limit_bps`], where it is sure that the line carries no more.
     pub(super) fn thin_bps(&self) -> Option<u64> {
         self.limit_bps.filter(|_| self.thin)
+    }
+
+    /// What pictures share on a line so thin that they have to wait for each other; `None`: they go out as they come.
+    pub(super) fn paced_bps(&self) -> Option<u64> {
+        self.thin_bps().filter(|bps| *bps < PACED_BELOW_BPS)
     }
 
     /// The share of packets, 0 to 1, that is lost however little is sent, as far as known.

@@ -250,11 +250,11 @@ impl Room {
             }
         }
         for (seat, subscriber) in self.subscribers.iter().enumerate() {
-            let slots = subscriber
-                .iter()
-                .filter(|subscriber| subscriber.ready)
-                .flat_map(|one| &one.slots);
-            for (place, slot) in slots.enumerate() {
+            let Some(subscriber) = subscriber.as_ref().filter(|subscriber| subscriber.ready) else {
+                continue;
+            };
+            let pacing = &subscriber.pacing;
+            for (place, slot) in subscriber.slots.iter().enumerate() {
                 let feed = slot.feed();
                 let target = slot.target();
                 let sources = [
@@ -271,7 +271,8 @@ impl Room {
                     && let Some(layer) = layer_mut(&mut self.publishers, target)
                 {
                     let epoch = layer.stream.as_ref().map(|stream| stream.epoch);
-                    layer.wishes.waiting |= epoch.is_none() || feed != epoch.map(|epoch| (target, epoch));
+                    let lacks = || epoch.is_none() || feed != epoch.map(|epoch| (target, epoch));
+                    layer.wishes.waiting |= pacing.lacks_keyframe(place, target, epoch).unwrap_or_else(lacks);
                 }
             }
         }

@@ -12,7 +12,7 @@ use super::line::{LayerId, LineId, Received};
 use super::nack::Urgency;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
-use super::stats::Refusal;
+use super::stats::{Counters, Refusal};
 use super::subscriber::Subscriber;
 use super::{Output, Room};
 use crate::SfuEvent;
@@ -182,34 +182,47 @@ impl Room {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
-            let slot = &mut subscriber.slots[route.slot];
-            let Some(outgoing) = slot.offer(&incoming) else {
+            if subscriber.paced_bps().is_some()
+                && subscriber.slots[route.slot].media.kind == MediaKind::Video
+                && subscriber.holds_back(route.slot, &incoming, received.late)
+            {
+                self.pacing_at = Some(now);
                 continue;
-            };
-            let to = subscriber.participant;
-            out.rtp(
-                to,
-                outgoing.index,
-                &outgoing.header,
-                outgoing.prefix(),
-                outgoing.payload,
-            );
-            subscriber.budget.sent(now, outgoing.len());
-            subscriber.sent.add(now, outgoing.len());
-            self.counters.packets_forwarded += 1;
-            if outgoing.switched {
-                self.changed = true;
-                self.counters.switches += 1;
-                if let Some((ntp, rtp)) = report
-                    && let Some(info) = slot.sender_info(ntp, rtp)
-                {
-                    send_report(&mut self.writer, to, slot.media.ssrc, info, out);
-                    subscriber.round_trip.report_sent(now, ntp);
-                }
             }
+            let way = Way {
+                counters: &mut self.counters,
+                writer: &mut self.writer,
+                out,
+            };
+            self.changed |= give(now, subscriber, route.slot, &incoming, way);
         }
         if received.late {
             self.send_late_again(now, id, received.epoch, received.index, out);
+        }
+    }
+
+    /// Gives out what waited for a thin line and has its turn.
+    pub(super) fn give_waiting(&mut self, now: Instant, out: &mut dyn Output) {
+        self.pacing_at = None;
+        for subscriber in self.subscribers.iter_mut().flatten() {
+            while subscriber.pacing.is_busy() && subscriber.pacing.is_free(now) {
+                let (due, broken_off) = subscriber.pacing.due(now, &subscriber.slots, &self.publishers);
+                // A key frame is asked for.
+                self.changed |= broken_off;
+                let Some(due) = due else { break };
+                if due.packet.may_switch {
+                    subscriber.slots[due.place].break_off();
+                }
+                let way = Way {
+                    counters: &mut self.counters,
+                    writer: &mut self.writer,
+                    out,
+                };
+                self.changed |= give(now, subscriber, due.place, &due.packet, way);
+                subscriber.pacing.gave(&due);
+            }
+            let next = subscriber.pacing.next_at(now);
+            self.pacing_at = [self.pacing_at, next].into_iter().flatten().min();
         }
     }
 
@@ -431,6 +444,49 @@ impl Room {
     }
 }
 
+/// Where what is given out goes.
+struct Way<'a> {
+    counters: &'a mut Counters,
+    writer: &'a mut RtcpWriter,
+    out: &'a mut dyn Output,
+}
+
+/// Gives a packet to a slot; whether a feed begins with it.
+fn give(
+    now: Instant,
+    subscriber: &mut Subscriber,
+    place: usize,
+    packet: &Incoming<'_>,
+    way: Way<'_>,
+) -> bool {
+    let slot = &mut subscriber.slots[place];
+    let Some(outgoing) = slot.offer(packet) else {
+        return false;
+    };
+    let to = subscriber.participant;
+    way.out.rtp(
+        to,
+        outgoing.index,
+        &outgoing.header,
+        outgoing.prefix(),
+        outgoing.payload,
+    );
+    way.counters.packets_forwarded += 1;
+    let (bytes, switched) = (outgoing.len(), outgoing.switched);
+    if switched {
+        way.counters.switches += 1;
+        if let Some((ntp, rtp)) = packet.report
+            && let Some(info) = slot.sender_info(ntp, rtp)
+        {
+            send_report(way.writer, to, slot.media.ssrc, info, way.out);
+            subscriber.round_trip.report_sent(now, ntp);
+        }
+    }
+    subscriber.budget.sent(now, bytes);
+    subscriber.count_sent(now, bytes);
+    switched
+}
+
 /// A packet of a slot's present feed that is given out again.
 struct Again<'a> {
     /// Of the slot.
@@ -469,7 +525,9 @@ fn give_again(
     if !subscriber.budget.admit(now, outgoing.len(), urgency, thin_bps) {
         return false;
     }
-    subscriber.sent.add(now, outgoing.len());
+    let bytes = outgoing.len();
+    subscriber.count_sent(now, bytes);
+    let slot = &mut subscriber.slots[place];
     let to = subscriber.participant;
     if let Some(repair) = slot.repair(index, stored) {
         out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);

@@ -140,6 +140,11 @@ impl Slot {
         self.paused = Some(line);
     }
 
+    /// Its feed goes on with the next packet that may begin one, above everything that was given out.
+    pub(super) fn break_off(&mut self) {
+        self.feed = None;
+    }
+
     pub(super) fn target(&self) -> Option<LayerId> {
         self.target
     }

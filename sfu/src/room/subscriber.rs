@@ -11,8 +11,9 @@ use super::downlink::{Downlink, Losses, Rate};
 use super::line::{LayerId, LineId};
 use super::loudness::{Voice, choose_voices};
 use super::nack::{LineQuality, ResendBudget, Resends};
+use super::pacing::{PACED_BELOW_BPS, Pacing};
 use super::round_trip::RoundTrip;
-use super::slot::Slot;
+use super::slot::{Incoming, Slot};
 
 /// A participant as one who receives.
 pub(super) struct Subscriber {
@@ -25,6 +26,7 @@ pub(super) struct Subscriber {
     /// Everything that is sent.
     pub(super) sent: Rate,
     pub(super) downlink: Downlink,
+    pub(super) pacing: Pacing,
     losses: Losses,
     pub(super) round_trip: RoundTrip,
     pub(super) generation: u32,
@@ -51,6 +53,7 @@ impl Subscriber {
             budget: ResendBudget::new(now),
             sent: Rate::default(),
             downlink: Downlink::default(),
+            pacing: Pacing::default(),
             losses: Losses::default(),
             round_trip: RoundTrip::default(),
             generation: 0,
@@ -64,6 +67,7 @@ impl Subscriber {
         self.slots = media.slots.iter().cloned().map(Slot::new).collect();
         self.resends.resize_with(self.slots.len(), Resends::default);
         self.budget = ResendBudget::new(now);
+        self.pacing.reset(self.slots.len());
         (self.sent, self.downlink, self.losses) = Default::default();
         self.round_trip = RoundTrip::default();
     }
@@ -72,6 +76,7 @@ impl Subscriber {
         self.ready = false;
         self.slots.clear();
         self.resends.clear();
+        self.pacing.reset(0);
         self.told = None;
     }
 
@@ -85,6 +90,26 @@ impl Subscriber {
     pub(super) fn wanted(&self, mid: &str) -> Option<&ViewSlot> {
         let mut wishes = self.view.iter();
         wishes.find(|wish| wish.mid == mid && wish.source.kind() == MediaKind::Video)
+    }
+
+    /// How fast pictures go out where they wait for each other; `None`: as they come.
+    pub(super) fn paced_bps(&self) -> Option<u64> {
+        // What waited for a line that is good again goes out without making another burst.
+        let rest = || self.pacing.is_busy().then_some(PACED_BELOW_BPS);
+        self.downlink.paced_bps().or_else(rest)
+    }
+
+    /// Whether a packet of a picture has to wait for its turn, or is of no use.
+    pub(super) fn holds_back(&mut self, place: usize, packet: &Incoming<'_>, late: bool) -> bool {
+        !self.pacing.passes(place, &self.slots[place], packet, late)
+    }
+
+    /// Counts what is sent.
+    pub(super) fn count_sent(&mut self, now: Instant, bytes: usize) {
+        self.sent.add(now, bytes);
+        if let Some(bps) = self.paced_bps() {
+            self.pacing.spend(now, bytes, bps);
+        }
     }
 
     /// What repair has to reckon with.

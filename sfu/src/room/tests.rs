@@ -1,6 +1,7 @@
 //! The room with hand-set time and collected output.
 
 mod abuse;
+mod bursts;
 mod captures;
 mod feedback;
 mod layers;
