@@ -92,6 +92,19 @@ impl Default for Downlink {
     }
 }
 
+#[cfg(test)]
+impl Downlink {
+    /// A line of which it is known that it carries so much, and stays so.
+    pub(super) fn thin(now: Instant, limit_bps: u64) -> Self {
+        Self {
+            limit_bps: Some(limit_bps),
+            thin: true,
+            hold_until: Some(now + Duration::from_secs(3_600)),
+            ..Self::default()
+        }
+    }
+}
+
 impl Downlink {
     /// What may be sent, in bits per second; `None`: as much as is wished.
     pub(super) fn limit_bps(&self) -> Option<u64> {

@@ -10,6 +10,7 @@ use seodang_rtp::{
 use super::history::Stored;
 use super::line::{LayerId, LineId, Received};
 use super::nack::Urgency;
+use super::pacing::Turn;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
 use super::stats::{Counters, Refusal};
@@ -182,10 +183,9 @@ impl Room {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
-            if subscriber.paced_bps().is_some()
-                && subscriber.slots[route.slot].media.kind == MediaKind::Video
-                && subscriber.holds_back(route.slot, &incoming, received.late)
-            {
+            let turn = subscriber.turn(route.slot, &incoming, received.late);
+            if turn != Turn::Now {
+                self.changed |= turn == Turn::LaterAnew;
                 self.pacing_at = Some(now);
                 continue;
             }

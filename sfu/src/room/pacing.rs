@@ -17,7 +17,7 @@ use super::slot::{Incoming, Slot};
 pub(super) const PACED_BELOW_BPS: u64 = 2_000_000;
 /// A picture that waits longer is broken off, and goes on with a key frame. A key frame that has begun is finished: over a
 /// line that needs longer for one, none would ever be whole.
-pub(super) const MOST_WAIT: Duration = Duration::from_millis(1_500);
+pub(super) const MOST_WAIT: Duration = Duration::from_secs(2);
 /// What UDP, IP and sealing add to a packet.
 const HEADERS_BYTES: usize = 44;
 
@@ -59,6 +59,19 @@ pub(super) struct Due<'a> {
     pub(super) packet: Incoming<'a>,
 }
 
+/// What becomes of a packet that came just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It comes late, behind what was given out.
+    Now,
+    /// It is given out from its source's ring.
+    Later,
+    /// As above; a feed begins with it, and no key frame is lacking any more.
+    LaterAnew,
+    /// It is of no use to the slot any more.
+    Never,
+}
+
 impl Pacing {
     /// Begins anew, with so many slots.
     pub(super) fn reset(&mut self, slots: usize) {
@@ -89,19 +102,19 @@ impl Pacing {
         self.free_at.is_none_or(|at| at <= now)
     }
 
-    /// Whether a packet of a picture that came `late` or in order goes out at once; else it waits in its source's ring, or
-    /// is of no use any more.
-    pub(super) fn passes(&mut self, place: usize, slot: &Slot, packet: &Incoming<'_>, late: bool) -> bool {
+    /// Decides about a packet of a picture that came just now, `late` or in order.
+    pub(super) fn turn(&mut self, place: usize, slot: &Slot, packet: &Incoming<'_>, late: bool) -> Turn {
         let waiting = &mut self.slots[place];
         waiting.forget_unwanted(slot);
         let feeds = slot.feed() == Some((packet.layer, packet.epoch));
         let begins = packet.may_switch && slot.target() == Some(packet.layer) && (waiting.broken || !feeds);
-        if begins {
-            waiting.broken = true;
-        } else if !feeds || waiting.broken {
-            return false;
-        } else if waiting.cursor.map_or(late, |cursor| packet.index < cursor.next) {
-            return true;
+        if !begins {
+            if !feeds || waiting.broken {
+                return Turn::Never;
+            }
+            if waiting.cursor.map_or(late, |cursor| packet.index < cursor.next) {
+                return Turn::Now;
+            }
         }
         if begins || waiting.cursor.is_none() {
             waiting.cursor = Some(Cursor {
@@ -111,8 +124,9 @@ impl Pacing {
                 begins,
             });
         }
+        waiting.broken |= begins;
         self.busy = true;
-        false
+        if begins { Turn::LaterAnew } else { Turn::Later }
     }
 
     /// The packet that waited longest; whether a picture was broken off on the way to it.

@@ -11,7 +11,7 @@ use super::downlink::{Downlink, Losses, Rate};
 use super::line::{LayerId, LineId};
 use super::loudness::{Voice, choose_voices};
 use super::nack::{LineQuality, ResendBudget, Resends};
-use super::pacing::{PACED_BELOW_BPS, Pacing};
+use super::pacing::{PACED_BELOW_BPS, Pacing, Turn};
 use super::round_trip::RoundTrip;
 use super::slot::{Incoming, Slot};
 
@@ -99,9 +99,13 @@ impl Subscriber {
         self.downlink.paced_bps().or_else(rest)
     }
 
-    /// Whether a packet of a picture has to wait for its turn, or is of no use.
-    pub(super) fn holds_back(&mut self, place: usize, packet: &Incoming<'_>, late: bool) -> bool {
-        !self.pacing.passes(place, &self.slots[place], packet, late)
+    /// What becomes of a packet that a slot takes, and that came `late` or in order.
+    pub(super) fn turn(&mut self, place: usize, packet: &Incoming<'_>, late: bool) -> Turn {
+        let slot = &self.slots[place];
+        if slot.media.kind == MediaKind::Audio || self.paced_bps().is_none() {
+            return Turn::Now;
+        }
+        self.pacing.turn(place, slot, packet, late)
     }
 
     /// Counts what is sent.

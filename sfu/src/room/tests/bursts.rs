@@ -1,285 +1,301 @@
-//! Key frames over a thin line that is known to be thin, with hand-set time: what is lost of the voices beside one, and when it
-//! is whole.
+//! Key frames over a line that is known to be thin: voices go first, pictures wait for each other, and come whole.
 
-use std::collections::BTreeSet;
+mod line;
 
 use super::*;
 
-/// One way of a datagram, without the line's own time for it.
-const DELAY: Duration = Duration::from_millis(20);
-/// UDP, IP and what sealing adds.
-const HEADERS_BYTES: usize = 44;
-/// A browser takes this long for a packet of a key frame: two and a half times what its encoder may make.
-const SENDER_BPS: u64 = 1_500_000;
-const PACKET_BYTES: usize = 1_100;
-const FRAME: Duration = Duration::from_millis(40);
-const FRAME_BYTES: usize = 600;
-const VOICE: Duration = Duration::from_millis(20);
-const VOICE_BYTES: usize = 80;
-/// Between key frames.
-const ROUND: Duration = Duration::from_millis(1_800);
-const ROUNDS: usize = 10;
-/// Who watches has no RTX.
+/// Who watches; slots 0 and 1 are for pictures.
 const WATCHER: usize = 0;
 const SENDER: usize = 1;
+const OTHER: usize = 2;
+/// A packet of a key frame takes 45 ms of it.
+const THIN: Option<u64> = Some(200_000);
+const PACKET_BYTES: usize = 1_100;
 
-/// A line that drops what its queue has no room for.
-#[derive(Clone, Copy, Debug)]
-struct Line {
-    bps: u64,
-    queue: Duration,
-    free_at: Instant,
-}
-
-impl Line {
-    /// When a datagram arrives, unless it is dropped.
-    fn carry(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
-        let bits = (bytes + HEADERS_BYTES) as u64 * 8;
-        let takes = Duration::from_micros(bits * 1_000_000 / self.bps);
-        let begins = self.free_at.max(now);
-        if begins + takes > now + self.queue {
-            return None;
-        }
-        self.free_at = begins + takes;
-        Some(self.free_at + DELAY)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Outcome {
-    voice_packets: usize,
-    voice_dropped: usize,
-    /// Not here after 200 ms, asked for or not.
-    voice_missed: usize,
-    whole_ms: Vec<u64>,
-    longest_queue: Duration,
-    resent: usize,
-}
-
-/// What the watcher has of one slot.
-#[derive(Default)]
-struct Received {
-    highest: Option<u16>,
-    missing: BTreeMap<u16, (u32, Instant)>,
-}
-
-impl Received {
-    fn packet(&mut self, now: Instant, number: u16) {
-        self.missing.remove(&number);
-        let highest = *self.highest.get_or_insert(number);
-        let ahead = number.wrapping_sub(highest);
-        if ahead < 0x8000 {
-            for between in 1..ahead {
-                self.missing.insert(highest.wrapping_add(between), (0, now));
-            }
-            self.highest = Some(number);
-        }
-    }
-
-    fn due(&mut self, now: Instant) -> Vec<u16> {
-        let mut due = Vec::new();
-        self.missing.retain(|number, (asked, at)| {
-            if *at <= now {
-                due.push(*number);
-                *asked += 1;
-                *at = now + 2 * DELAY + Duration::from_millis(20);
-            }
-            *asked < 10
-        });
-        due
-    }
-}
-
-/// A packet of a camera; its payload ends with the number of the frame, and place and count in it.
-fn part(sequence_number: u16, frame: u32, place: usize, count: usize, bytes: usize, key: bool) -> Vec<u8> {
+/// A packet of `number`'s camera, `bytes` of payload: part `place` of `count` of a frame. Its payload ends with the frame's number,
+/// place and count.
+fn part(
+    number: usize,
+    sequence_number: u16,
+    frame: u32,
+    (place, count): (usize, usize),
+    (bytes, key): (usize, bool),
+) -> Vec<u8> {
     let header = RtpHeader {
         marker: place + 1 == count,
         payload_type: VP8,
         sequence_number,
         timestamp: frame * 3_600,
-        ssrc: ssrc(SENDER, Source::Camera),
+        ssrc: ssrc(number, Source::Camera),
     };
     let mut packet = header.to_bytes().to_vec();
     let [_, _, high, low] = (frame & 0x7fff).to_be_bytes();
-    packet.extend_from_slice(&[
-        0x80 | if place == 0 { 0x10 } else { 0 },
-        0xc0,
-        0x80 | high,
-        low,
-        frame as u8,
-    ]);
+    let start = if place == 0 { 0x90 } else { 0x80 };
+    packet.extend_from_slice(&[start, 0xc0, 0x80 | high, low, frame as u8]);
     packet.extend_from_slice(&[if key { 0x10 } else { 0x11 }, 2, 0, 0x9d, 1, 0x2a, 64, 0, 48, 0]);
-    packet.resize(bytes.max(40), 0);
+    packet.resize(RtpHeader::SIZE + bytes, 0);
     packet.extend_from_slice(&frame.to_be_bytes());
-    packet.extend_from_slice(&[place as u8, count as u8, u8::from(key)]);
+    packet.extend_from_slice(&[place as u8, count as u8]);
     packet
 }
 
-fn voice(number: usize, count: u32) -> Vec<u8> {
-    let mut packet = sound_of(number, Source::Microphone, count, 30);
-    packet.resize(12 + VOICE_BYTES, 0);
-    packet
+/// Frame, place and count of a packet that was given out.
+fn tail(bytes: &[u8]) -> (u32, u8, u8) {
+    let [a, b, c, d, place, count] = *bytes.last_chunk().expect("a tail");
+    (u32::from_be_bytes([a, b, c, d]), place, count)
 }
 
-fn run(line_bps: u64, limit_bps: u64, queue_ms: u64, key_bytes: usize) -> Outcome {
-    let mut class = Class::of(4, 1, 3);
+/// A camera and how far it is.
+struct Camera {
+    number: usize,
+    sequence_number: u16,
+    frame: u32,
+}
+
+impl Camera {
+    fn new(number: usize) -> Self {
+        Self {
+            number,
+            sequence_number: 65_000,
+            frame: 0,
+        }
+    }
+
+    /// Sends a frame, all of it at once.
+    fn send(&mut self, class: &mut Class, packets: usize, key: bool) {
+        for place in 0..packets {
+            let what = (PACKET_BYTES, key);
+            let packet = part(
+                self.number,
+                self.sequence_number,
+                self.frame,
+                (place, packets),
+                what,
+            );
+            self.sequence_number = self.sequence_number.wrapping_add(1);
+            class.send(self.number, &packet);
+        }
+        self.frame += 1;
+    }
+}
+
+/// Two cameras, of which the watcher sees the first; one voice.
+fn class() -> (Class, Camera, Camera) {
+    let mut class = Class::of(4, 2, 2);
     class.publish(SENDER, Source::Camera);
-    for number in [2, 3] {
-        class.publish(number, Source::Microphone);
-    }
+    class.publish(OTHER, Source::Camera);
+    class.publish(3, Source::Microphone);
     class.view(WATCHER, 1, &[(0, of(SENDER, Source::Camera))]);
-    let start = class.now;
-    let mut line = Line {
-        bps: line_bps,
-        queue: Duration::from_millis(queue_ms),
-        free_at: start,
-    };
-    let mut outcome = Outcome::default();
-    // What is to come to the room, and to the watcher.
-    let mut up: BTreeMap<(Instant, u64), (usize, Vec<u8>)> = BTreeMap::new();
-    let mut down: BTreeMap<(Instant, u64), Vec<u8>> = BTreeMap::new();
-    let mut asked: BTreeMap<(Instant, u64), Vec<u8>> = BTreeMap::new();
-    let mut count = 0;
-    let (mut frame, mut sequence_number, mut voices) = (0_u32, 0_u16, 0_u32);
-    let (mut frame_at, mut voice_at, mut turn_at, mut round_at) = (start, start, start, start);
-    let mut rounds = 0;
-    let mut key_at: BTreeMap<u32, Instant> = BTreeMap::new();
-    let mut places: BTreeMap<u32, BTreeSet<u8>> = BTreeMap::new();
-    let mut slots: [Received; 4] = Default::default();
-    let mut heard: BTreeSet<(usize, u16)> = BTreeSet::new();
-    let mut said: BTreeMap<(usize, u16), Instant> = BTreeMap::new();
-    let end = start + ROUND * (ROUNDS as u32 + 1);
-    while class.now < end {
-        let next = [
-            up.first_key_value().map(|((at, _), _)| *at),
-            down.first_key_value().map(|((at, _), _)| *at),
-            asked.first_key_value().map(|((at, _), _)| *at),
-            class.room.poll_timeout(),
-            Some(frame_at),
-            Some(voice_at),
-            Some(turn_at),
-        ];
-        let now = next
-            .into_iter()
-            .flatten()
-            .min()
-            .expect("frames never end")
-            .max(class.now);
-        class.now = now;
-        if now >= round_at {
-            // What the line carries stays known.
-            round_at = now + ROUND;
-            rounds += 1;
-            let subscriber = class.room.subscribers[WATCHER].as_mut().expect("a seat");
-            subscriber.downlink = super::super::downlink::Downlink::default();
-            if limit_bps > 0 {
-                subscriber.downlink.handle_estimate(now, limit_bps, 2 * limit_bps);
-                subscriber.downlink.handle_loss(now, 0.3, 2 * limit_bps);
-                assert_eq!(subscriber.downlink.thin_bps(), Some(limit_bps));
-            }
-        }
-        if now >= frame_at {
-            let key = rounds > key_at.len();
-            let bytes = if key { key_bytes } else { FRAME_BYTES };
-            let packets = bytes.div_ceil(PACKET_BYTES);
-            let mut at = now;
-            for place in 0..packets {
-                let packet = part(sequence_number, frame, place, packets, bytes / packets, key);
-                at += Duration::from_micros(packet.len() as u64 * 8 * 1_000_000 / SENDER_BPS);
-                count += 1;
-                up.insert((at, count), (SENDER, packet));
-                sequence_number = sequence_number.wrapping_add(1);
-            }
-            if key {
-                key_at.insert(frame, now);
-            }
-            frame += 1;
-            frame_at = (now + FRAME).max(at);
-        }
-        if now >= voice_at {
-            for number in [2, 3] {
-                count += 1;
-                up.insert((now, count), (number, voice(number, voices)));
-            }
-            voices += 1;
-            voice_at = now + VOICE;
-        }
-        while let Some(entry) = up.first_entry().filter(|entry| entry.key().0 <= now) {
-            let (from, packet) = entry.remove();
-            class.send(from, &packet);
-        }
-        while let Some(entry) = asked.first_entry().filter(|entry| entry.key().0 <= now) {
-            let packet = entry.remove();
-            class.room.handle_rtcp(now, who(WATCHER), &packet, &mut class.out);
-        }
-        class.room.handle_timeout(now, &mut class.out);
-        for given in std::mem::take(&mut class.out).rtp {
-            if given.to != who(WATCHER) {
-                continue;
-            }
-            let header = given.view().header;
-            let slot = (header.ssrc - slot_ssrc(WATCHER, 0)) as usize;
-            let arrives = line.carry(now, given.bytes.len());
-            outcome.longest_queue = outcome
-                .longest_queue
-                .max(line.free_at.saturating_duration_since(now));
-            outcome.resent += usize::from(given.again);
-            if slot > 0 && !given.again {
-                outcome.voice_packets += 1;
-                outcome.voice_dropped += usize::from(arrives.is_none());
-                said.insert((slot, header.sequence_number), now);
-            }
-            if let Some(at) = arrives {
-                count += 1;
-                down.insert((at, count), given.bytes);
-            }
-        }
-        while let Some(entry) = down.first_entry().filter(|entry| entry.key().0 <= now) {
-            let bytes = entry.remove();
-            let view = RtpView::parse(&bytes).expect("a packet");
-            let slot = (view.header.ssrc - slot_ssrc(WATCHER, 0)) as usize;
-            slots[slot].packet(now, view.header.sequence_number);
-            if slot > 0 {
-                let key = (slot, view.header.sequence_number);
-                if now - said[&key] <= Duration::from_millis(200) + DELAY {
-                    heard.insert(key);
-                }
-                continue;
-            }
-            let [a, b, c, d, place, packets, _] = *view.payload.last_chunk().expect("a tail");
-            let number = u32::from_be_bytes([a, b, c, d]);
-            let came = places.entry(number).or_default();
-            if came.insert(place)
-                && came.len() == usize::from(packets)
-                && let Some(asked_at) = key_at.get(&number)
-            {
-                outcome.whole_ms.push((now - *asked_at).as_millis() as u64);
-            }
-        }
-        if now >= turn_at {
-            turn_at = now + Duration::from_millis(5);
-            for (slot, received) in slots.iter_mut().enumerate() {
-                let due = received.due(now);
-                if due.is_empty() {
-                    continue;
-                }
-                let mut writer = RtcpWriter::default();
-                writer.nack(1, slot_ssrc(WATCHER, slot), due.into_iter());
-                count += 1;
-                asked.insert((now + DELAY, count), writer.take());
-            }
-        }
+    let (mut sender, mut other) = (Camera::new(SENDER), Camera::new(OTHER));
+    // So long that it is known how little they take.
+    for key in [true, false, false] {
+        sender.send(&mut class, 1, key);
+        other.send(&mut class, 1, key);
+        class.wait(1_100);
     }
-    outcome.voice_missed = said.keys().filter(|key| !heard.contains(key)).count();
-    outcome
+    class.forget();
+    (class, sender, other)
+}
+
+/// Which frames were given out, packet for packet, and that no number was left out between them.
+fn frames(class: &Class, slot: usize) -> Vec<u32> {
+    let given = class.given(WATCHER);
+    let given = given.iter().map(|given| (given.view().header, &given.bytes));
+    let of_slot: Vec<_> = given
+        .filter(|(header, _)| header.ssrc == slot_ssrc(WATCHER, slot))
+        .collect();
+    for pair in of_slot.windows(2) {
+        let [before, after] = [pair[0].0, pair[1].0].map(|header| header.sequence_number);
+        assert_eq!(before.wrapping_add(1), after, "a gap that cannot be repaired");
+    }
+    of_slot.iter().map(|(_, bytes)| tail(bytes).0).collect()
 }
 
 #[test]
-fn measured() {
-    for queue_ms in [50, 100, 200] {
-        for key_bytes in [12_000, 20_000, 40_000] {
-            let out = run(300_000, 285_000, queue_ms, key_bytes);
-            println!("{queue_ms} ms {key_bytes} B: {out:?}");
-        }
+fn on_a_line_that_is_not_known_to_be_thin_pictures_go_out_as_they_come() {
+    for bps in [None, Some(5_000_000)] {
+        let (mut class, mut sender, _) = class();
+        class.thin(WATCHER, bps);
+        sender.send(&mut class, 12, true);
+        assert_eq!(class.given(WATCHER).len(), 12, "{bps:?}");
     }
+}
+
+#[test]
+fn on_a_thin_line_pictures_wait_in_order_and_voices_do_not() {
+    let (mut class, mut sender, _) = class();
+    class.thin(WATCHER, THIN);
+    sender.send(&mut class, 6, true);
+    sender.send(&mut class, 1, false);
+    class.microphone(3, 1, 20);
+    let given = class.given(WATCHER);
+    let types: Vec<_> = given
+        .iter()
+        .map(|given| given.view().header.payload_type)
+        .collect();
+    assert_eq!(types, [121], "the voice, at once");
+    class.wait(150);
+    assert_eq!(frames(&class, 0), [3; 4], "one each 46 ms");
+    class.wait(200);
+    assert_eq!(frames(&class, 0), [3, 3, 3, 3, 3, 3, 4]);
+    assert_eq!(class.out.plis(who(SENDER)), 0);
+}
+
+#[test]
+fn pictures_of_two_slots_share_a_thin_line_by_when_they_came() {
+    let (mut class, mut sender, mut other) = class();
+    let both = [(0, of(SENDER, Source::Camera)), (1, of(OTHER, Source::Camera))];
+    class.view(WATCHER, 2, &both);
+    other.send(&mut class, 1, true);
+    class.thin(WATCHER, THIN);
+    class.forget();
+    for _ in 0..3 {
+        class.wait(10);
+        sender.send(&mut class, 1, false);
+        class.wait(10);
+        other.send(&mut class, 1, false);
+    }
+    class.wait(400);
+    let slots: Vec<_> = class
+        .given(WATCHER)
+        .iter()
+        .map(|given| given.view().header.ssrc)
+        .collect();
+    let expected = [0, 1, 0, 1, 0, 1].map(|slot| slot_ssrc(WATCHER, slot));
+    assert_eq!(slots, expected);
+}
+
+#[test]
+fn another_page_does_not_wait_for_the_one_before_and_its_key_frame_is_asked_for_once() {
+    let (mut class, mut sender, mut other) = class();
+    class.thin(WATCHER, THIN);
+    sender.send(&mut class, 12, true);
+    class.wait(100);
+    class.forget();
+    class.view(WATCHER, 2, &[(0, of(OTHER, Source::Camera))]);
+    other.send(&mut class, 3, true);
+    sender.send(&mut class, 1, false);
+    class.wait(400);
+    assert_eq!(frames(&class, 0), [3, 3, 3]);
+    assert_eq!(class.out.shown(who(WATCHER))[0], Some(of(OTHER, Source::Camera)));
+    class.forget();
+    class.wait(3_000);
+    assert_eq!(class.out.plis(who(OTHER)), 0, "it came");
+}
+
+#[test]
+fn a_key_frame_that_waits_for_its_turn_is_not_asked_for_again() {
+    let (mut class, mut sender, mut other) = class();
+    class.thin(WATCHER, THIN);
+    let both = [(0, of(SENDER, Source::Camera)), (1, of(OTHER, Source::Camera))];
+    sender.send(&mut class, 40, true);
+    class.view(WATCHER, 2, &both);
+    other.send(&mut class, 3, true);
+    class.forget();
+    class.wait(1_500);
+    assert_eq!(frames(&class, 1), [0; 0]);
+    assert_eq!(class.out.plis(who(OTHER)), 0);
+    class.wait(1_000);
+    assert_eq!(frames(&class, 1), [3, 3, 3]);
+}
+
+#[test]
+fn a_picture_that_waited_too_long_goes_on_with_a_key_frame_that_is_asked_for() {
+    let (mut class, mut sender, _) = class();
+    class.thin(WATCHER, THIN);
+    for _ in 0..60 {
+        sender.send(&mut class, 1, false);
+    }
+    class.wait(1_950);
+    let before = frames(&class, 0).len();
+    assert!((40..44).contains(&before), "{before}");
+    assert_eq!(class.out.plis(who(SENDER)), 0);
+    class.wait(100);
+    assert_eq!(class.out.plis(who(SENDER)), 1);
+    let broken_off = frames(&class, 0).len();
+    sender.send(&mut class, 1, false);
+    class.wait(100);
+    assert_eq!(frames(&class, 0).len(), broken_off, "it cannot be decoded");
+    sender.send(&mut class, 2, true);
+    sender.send(&mut class, 1, false);
+    class.wait(200);
+    let key = sender.frame - 2;
+    assert_eq!(frames(&class, 0)[broken_off..], [key, key, key + 1]);
+    assert!(
+        class.out.slots(who(WATCHER)).is_none(),
+        "nothing to tell the watcher"
+    );
+    class.forget();
+    class.wait(3_000);
+    assert_eq!(class.out.plis(who(SENDER)), 0);
+}
+
+#[test]
+fn a_key_frame_that_has_begun_is_finished_and_the_newest_one_is_next() {
+    let (mut class, mut sender, _) = class();
+    class.thin(WATCHER, THIN);
+    // 1.9 s of the line.
+    sender.send(&mut class, 41, true);
+    class.wait(100);
+    sender.send(&mut class, 1, false);
+    sender.send(&mut class, 2, true);
+    sender.send(&mut class, 1, false);
+    sender.send(&mut class, 2, true);
+    sender.send(&mut class, 1, false);
+    class.wait(2_500);
+    let given = frames(&class, 0);
+    assert_eq!(
+        (given[..41].to_vec(), &given[41..]),
+        (vec![3; 41], &[7, 7, 8][..])
+    );
+}
+
+#[test]
+fn a_picture_of_which_the_ring_holds_no_more_goes_on_with_a_key_frame() {
+    let (mut class, mut sender, _) = class();
+    class.thin(WATCHER, THIN);
+    sender.send(&mut class, 600, true);
+    class.wait(10);
+    assert!(frames(&class, 0).len() < 2);
+    assert_eq!(class.out.plis(who(SENDER)), 1);
+    class.forget();
+    sender.send(&mut class, 1, true);
+    class.wait(100);
+    assert_eq!(frames(&class, 0), [4]);
+}
+
+#[test]
+fn what_came_late_goes_out_when_it_comes_or_in_its_place() {
+    let (mut class, _, _) = class();
+    class.thin(WATCHER, THIN);
+    let packet = |place: usize| {
+        let what = (PACKET_BYTES, true);
+        part(SENDER, 65_003 + place as u16, 3, (place, 6), what)
+    };
+    for place in [0, 2, 3, 5] {
+        class.send(SENDER, &packet(place));
+    }
+    class.wait(60);
+    class.send(SENDER, &packet(1));
+    class.send(SENDER, &packet(4));
+    class.wait(400);
+    let given = class.given(WATCHER);
+    let places: Vec<_> = given.iter().map(|given| tail(&given.bytes).1).collect();
+    assert_eq!(places, [0, 2, 1, 3, 4, 5]);
+}
+
+#[test]
+fn what_waited_for_a_line_that_is_good_again_goes_out_soon_and_in_order() {
+    let (mut class, mut sender, _) = class();
+    class.thin(WATCHER, THIN);
+    sender.send(&mut class, 12, true);
+    class.wait(10);
+    class.thin(WATCHER, None);
+    sender.send(&mut class, 1, false);
+    class.wait(110);
+    let expected = [[3; 12].as_slice(), &[4]].concat();
+    assert_eq!(frames(&class, 0), expected);
+    class.forget();
+    sender.send(&mut class, 12, true);
+    assert_eq!(class.given(WATCHER).len(), 12, "nothing waits any more");
 }
