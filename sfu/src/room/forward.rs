@@ -209,7 +209,9 @@ impl Room {
                 let (due, broken_off) = subscriber.pacing.due(now, &subscriber.slots, &self.publishers);
                 // A key frame is asked for.
                 self.changed |= broken_off;
-                let Some(due) = due else { break };
+                let (Some(due), Some(bps)) = (due, subscriber.paced_bps()) else {
+                    break;
+                };
                 if due.packet.may_switch {
                     subscriber.slots[due.place].break_off();
                 }
@@ -219,7 +221,7 @@ impl Room {
                     out,
                 };
                 self.changed |= give(now, subscriber, due.place, &due.packet, way);
-                subscriber.pacing.gave(&due);
+                subscriber.pacing.gave(now, &due, bps);
             }
             let next = subscriber.pacing.next_at(now);
             self.pacing_at = [self.pacing_at, next].into_iter().flatten().min();

@@ -18,6 +18,10 @@ pub(super) const PACED_BELOW_BPS: u64 = 2_000_000;
 /// A picture that waits longer is broken off, and goes on with a key frame. A key frame that has begun is finished: over a
 /// line that needs longer for one, none would ever be whole.
 pub(super) const MOST_WAIT: Duration = Duration::from_secs(2);
+/// Where voices fill a line, pictures get one part in as many all the same: the most important one never pauses.
+const LEAST_PART: u32 = 4;
+/// Voices that are more than a line carries are not held against it for longer.
+const MOST_DEBT: Duration = Duration::from_millis(200);
 /// What UDP, IP and sealing add to a packet.
 const HEADERS_BYTES: usize = 44;
 
@@ -26,6 +30,8 @@ const HEADERS_BYTES: usize = 44;
 pub(super) struct Pacing {
     /// When the line will have carried what it was given.
     free_at: Option<Instant>,
+    /// When the next picture may go even if voices fill the line.
+    due_at: Option<Instant>,
     /// By place of the slot.
     slots: Vec<Waiting>,
     /// Some slot waits or is broken off.
@@ -86,20 +92,21 @@ impl Pacing {
 
     /// Counts what the line is given, whether or not it waited.
     pub(super) fn spend(&mut self, now: Instant, bytes: usize, bps: u64) {
-        let bits = (bytes + HEADERS_BYTES) as u64 * 8;
-        let takes = Duration::from_nanos(bits * 1_000_000_000 / bps.max(1));
-        self.free_at = Some(self.free_at.map_or(now, |at| at.max(now)) + takes);
+        let free_at = self.free_at.map_or(now, |at| at.max(now)) + takes(bytes, bps);
+        self.free_at = Some(free_at.min(now + MOST_DEBT));
     }
 
-    /// When the next packet may go; `None` while nothing waits.
+    /// When the next picture may go; `None` while none waits.
     pub(super) fn next_at(&self, now: Instant) -> Option<Instant> {
         let waits = self.slots.iter().any(|slot| slot.cursor.is_some());
-        waits.then(|| self.free_at.map_or(now, |at| at.max(now)))
+        let at = self.free_at.into_iter().chain(self.due_at).min();
+        waits.then(|| at.map_or(now, |at| at.max(now)))
     }
 
-    /// Whether the line has carried what it was given.
+    /// Whether it is a picture's turn.
     pub(super) fn is_free(&self, now: Instant) -> bool {
-        self.free_at.is_none_or(|at| at <= now)
+        let passed = |at: Option<Instant>| at.is_none_or(|at| at <= now);
+        passed(self.free_at) || passed(self.due_at)
     }
 
     /// Decides about a packet of a picture that came just now, `late` or in order.
@@ -171,8 +178,9 @@ impl Pacing {
         (first, broken_off)
     }
 
-    /// The packet that was due went out.
-    pub(super) fn gave(&mut self, due: &Due<'_>) {
+    /// The packet that was due went out, on a line that carries `bps`.
+    pub(super) fn gave(&mut self, now: Instant, due: &Due<'_>, bps: u64) {
+        self.due_at = Some(now + takes(due.packet.payload.len(), bps) * LEAST_PART);
         let waiting = &mut self.slots[due.place];
         let packet = &due.packet;
         if packet
@@ -238,6 +246,12 @@ impl Waiting {
         cursor.next = next.0;
         Some(next)
     }
+}
+
+/// How long a line that carries `bps` takes for a packet.
+fn takes(bytes: usize, bps: u64) -> Duration {
+    let bits = (bytes + HEADERS_BYTES) as u64 * 8;
+    Duration::from_nanos(bits * 1_000_000_000 / bps.max(1))
 }
 
 fn stream(publishers: &[Option<Publisher>], line: LineId, layer: usize) -> Option<&Stream> {

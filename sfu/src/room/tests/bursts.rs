@@ -142,6 +142,30 @@ fn on_a_thin_line_pictures_wait_in_order_and_voices_do_not() {
 }
 
 #[test]
+fn pictures_get_a_quarter_of_a_thin_line_that_voices_fill() {
+    let (mut class, mut sender, _) = class();
+    class.thin(WATCHER, THIN);
+    sender.send(&mut class, 12, true);
+    class.forget();
+    for count in 0..100 {
+        // 220 kbit/s with their headers.
+        let mut packet = sound_of(3, Source::Microphone, count, 20);
+        packet.resize(500, 0);
+        class.send(3, &packet);
+        class.wait(20);
+    }
+    let given = frames(&class, 0).len();
+    assert!((10..=12).contains(&given), "one each 185 ms: {given}");
+    assert_eq!(class.given(WATCHER).len() - given, 100);
+    class.wait(600);
+    assert_eq!(frames(&class, 0).len(), 12);
+    class.forget();
+    sender.send(&mut class, 5, true);
+    class.wait(200);
+    assert_eq!(frames(&class, 0).len(), 5, "voices that are over are forgotten");
+}
+
+#[test]
 fn pictures_of_two_slots_share_a_thin_line_by_when_they_came() {
     let (mut class, mut sender, mut other) = class();
     let both = [(0, of(SENDER, Source::Camera)), (1, of(OTHER, Source::Camera))];
