@@ -208,6 +208,25 @@ fn another_page_does_not_wait_for_the_one_before_and_its_key_frame_is_asked_for_
 }
 
 #[test]
+fn a_page_that_is_turned_back_before_its_key_frame_had_its_turn_goes_on_with_the_one_before() {
+    let (mut class, mut sender, mut other) = class();
+    class.thin(WATCHER, THIN);
+    sender.send(&mut class, 4, true);
+    class.wait(10);
+    class.view(WATCHER, 2, &[(0, of(OTHER, Source::Camera))]);
+    other.send(&mut class, 3, true);
+    class.view(WATCHER, 3, &[(0, of(SENDER, Source::Camera))]);
+    class.wait(100);
+    assert_eq!(frames(&class, 0), [3], "what followed was broken off");
+    assert_eq!(class.out.shown(who(WATCHER))[0], Some(of(SENDER, Source::Camera)));
+    assert_eq!(class.out.plis(who(SENDER)), 1);
+    sender.send(&mut class, 1, false);
+    sender.send(&mut class, 2, true);
+    class.wait(200);
+    assert_eq!(frames(&class, 0), [3, 5, 5]);
+}
+
+#[test]
 fn a_key_frame_that_waits_for_its_turn_is_not_asked_for_again() {
     let (mut class, mut sender, mut other) = class();
     class.thin(WATCHER, THIN);
