@@ -9,6 +9,7 @@ mod bindings;
 mod downlink;
 mod feeding;
 mod forward;
+mod giving;
 mod history;
 mod keyframe;
 mod layers;

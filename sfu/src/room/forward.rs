@@ -7,13 +7,14 @@ use seodang_rtp::{
     NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpHeader, RtpView, SenderInfo, read_rtcp,
 };
 
+use super::giving::{Way, give};
 use super::history::Stored;
 use super::line::{LayerId, LineId, Received};
 use super::nack::Urgency;
 use super::pacing::Turn;
 use super::publisher::SERVER_CNAME;
 use super::slot::Incoming;
-use super::stats::{Counters, Refusal};
+use super::stats::Refusal;
 use super::subscriber::Subscriber;
 use super::{Output, Room};
 use crate::SfuEvent;
@@ -198,33 +199,6 @@ impl Room {
         }
         if received.late {
             self.send_late_again(now, id, received.epoch, received.index, out);
-        }
-    }
-
-    /// Gives out what waited for a thin line and has its turn.
-    pub(super) fn give_waiting(&mut self, now: Instant, out: &mut dyn Output) {
-        self.pacing_at = None;
-        for subscriber in self.subscribers.iter_mut().flatten() {
-            while subscriber.pacing.is_busy() && subscriber.pacing.is_free(now) {
-                let (due, broken_off) = subscriber.pacing.due(now, &subscriber.slots, &self.publishers);
-                // A key frame is asked for.
-                self.changed |= broken_off;
-                let (Some(due), Some(bps)) = (due, subscriber.paced_bps()) else {
-                    break;
-                };
-                if due.packet.may_switch {
-                    subscriber.slots[due.place].break_off();
-                }
-                let way = Way {
-                    counters: &mut self.counters,
-                    writer: &mut self.writer,
-                    out,
-                };
-                self.changed |= give(now, subscriber, due.place, &due.packet, way);
-                subscriber.pacing.gave(now, &due, bps);
-            }
-            let next = subscriber.pacing.next_at(now);
-            self.pacing_at = [self.pacing_at, next].into_iter().flatten().min();
         }
     }
 
@@ -446,49 +420,6 @@ impl Room {
     }
 }
 
-/// Where what is given out goes.
-struct Way<'a> {
-    counters: &'a mut Counters,
-    writer: &'a mut RtcpWriter,
-    out: &'a mut dyn Output,
-}
-
-/// Gives a packet to a slot; whether a feed begins with it.
-fn give(
-    now: Instant,
-    subscriber: &mut Subscriber,
-    place: usize,
-    packet: &Incoming<'_>,
-    way: Way<'_>,
-) -> bool {
-    let slot = &mut subscriber.slots[place];
-    let Some(outgoing) = slot.offer(packet) else {
-        return false;
-    };
-    let to = subscriber.participant;
-    way.out.rtp(
-        to,
-        outgoing.index,
-        &outgoing.header,
-        outgoing.prefix(),
-        outgoing.payload,
-    );
-    way.counters.packets_forwarded += 1;
-    let (bytes, switched) = (outgoing.len(), outgoing.switched);
-    if switched {
-        way.counters.switches += 1;
-        if let Some((ntp, rtp)) = packet.report
-            && let Some(info) = slot.sender_info(ntp, rtp)
-        {
-            send_report(way.writer, to, slot.media.ssrc, info, way.out);
-            subscriber.round_trip.report_sent(now, ntp);
-        }
-    }
-    subscriber.budget.sent(now, bytes);
-    subscriber.count_sent(now, bytes);
-    switched
-}
-
 /// A packet of a slot's present feed that is given out again.
 struct Again<'a> {
     /// Of the slot.
@@ -543,7 +474,7 @@ fn give_again(
     true
 }
 
-fn send_report(
+pub(super) fn send_report(
     writer: &mut RtcpWriter,
     to: ParticipantId,
     ssrc: u32,
