@@ -16,6 +16,7 @@ use super::layers::{LayerSet, MOST_LAYERS, Needs};
 use super::loudness::Loudness;
 use super::mirror::Mirror;
 use super::nack::Missing;
+use super::pacing::HEADERS_BYTES;
 use super::parcel::RelayedPacket;
 use super::reception::Reception;
 use super::relay::Workers;
@@ -85,6 +86,8 @@ pub(super) struct Layer {
     /// Of the last key frame.
     pub(super) size: Option<FrameSize>,
     pub(super) rate: Rate,
+    /// Without key frames, and with what the way adds to each packet.
+    pub(super) deltas: Rate,
 }
 
 /// One SSRC's unbroken count on a line.
@@ -100,6 +103,8 @@ pub(super) struct Stream {
     last_at: Instant,
     /// Where the newest key frame begins.
     pub(super) newest_keyframe: Option<u64>,
+    /// Timestamp of the key frame that began last.
+    keyframe_timestamp: Option<u32>,
     pub(super) history: History,
     pub(super) missing: Missing,
     pub(super) reception: Reception,
@@ -350,6 +355,7 @@ impl Line {
         if keyframe {
             stream.newest_keyframe = stream.newest_keyframe.max(Some(index));
             stream.missing.keyframe(index);
+            stream.keyframe_timestamp = Some(header.timestamp);
             layer.wishes.arrived();
             let frame = vp8.and_then(|vp8| packet.payload.get(vp8.len..));
             let size = frame
@@ -358,7 +364,11 @@ impl Line {
             resized = size.is_some() && size != layer.size;
             layer.size = size.or(layer.size);
         }
-        layer.rate.add(now, packet.payload.len() + RtpHeader::SIZE);
+        let bytes = packet.payload.len() + RtpHeader::SIZE;
+        layer.rate.add(now, bytes);
+        if stream.keyframe_timestamp != Some(header.timestamp) {
+            layer.deltas.add(now, bytes + HEADERS_BYTES);
+        }
         let flowing = self.packets == 0;
         self.packets += 1;
         self.heard_at = Some(now);
@@ -497,6 +507,7 @@ impl Stream {
             first,
             last_at: now,
             newest_keyframe: None,
+            keyframe_timestamp: None,
             history: History::new(kind),
             missing: Missing::default(),
             reception: Reception::new(ssrc, kind.clock_rate_hz(), first),

@@ -19,11 +19,11 @@ pub(super) const PACED_BELOW_BPS: u64 = 2_000_000;
 /// line that needs longer for one, none would ever be whole.
 pub(super) const MOST_WAIT: Duration = Duration::from_secs(2);
 /// Where voices fill a line, pictures get one part in as many all the same: the most important one never pauses.
-const LEAST_PART: u32 = 4;
+const LEAST_PART: u64 = 4;
 /// Voices that are more than a line carries are not held against it for longer.
 const MOST_DEBT: Duration = Duration::from_millis(200);
 /// What UDP, IP and sealing add to a packet.
-const HEADERS_BYTES: usize = 44;
+pub(super) const HEADERS_BYTES: usize = 44;
 
 /// What waits for one subscriber's line.
 #[derive(Debug, Default)]
@@ -36,6 +36,8 @@ pub(super) struct Pacing {
     slots: Vec<Waiting>,
     /// Some slot waits or is broken off.
     busy: bool,
+    /// What the pictures that were granted take between key frames, in bits per second.
+    granted_bps: u64,
 }
 
 /// What waits for one slot.
@@ -83,6 +85,12 @@ impl Pacing {
     pub(super) fn reset(&mut self, slots: usize) {
         *self = Self::default();
         self.slots.resize(slots, Waiting::default());
+    }
+
+    /// These pictures were granted: they get what they take, whatever the line is believed to carry, but no more of it
+    /// than that.
+    pub(super) fn grant(&mut self, bps: u64) {
+        self.granted_bps = bps;
     }
 
     /// Whether something waits, or was broken off.
@@ -180,7 +188,8 @@ impl Pacing {
 
     /// The packet that was due went out, on a line that carries `bps`.
     pub(super) fn gave(&mut self, now: Instant, due: &Due<'_>, bps: u64) {
-        self.due_at = Some(now + takes(due.packet.payload.len(), bps) * LEAST_PART);
+        let least_bps = (self.granted_bps / 4 * 5).min(bps).max(bps / LEAST_PART);
+        self.due_at = Some(now + takes(due.packet.payload.len(), least_bps));
         let waiting = &mut self.slots[due.place];
         let packet = &due.packet;
         if packet

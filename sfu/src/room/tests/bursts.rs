@@ -166,6 +166,30 @@ fn pictures_get_a_quarter_of_a_thin_line_that_voices_fill() {
 }
 
 #[test]
+fn the_picture_that_never_pauses_is_as_fast_as_it_comes_on_a_line_that_is_thought_too_thin_for_it() {
+    let (mut class, _, _) = class();
+    class.thin(WATCHER, THIN);
+    let mut behind = 0;
+    for frame in 3..253 {
+        // 130 kbit/s beside a voice of 220.
+        for count in 0..2 {
+            let mut packet = sound_of(3, Source::Microphone, frame * 2 + count, 20);
+            packet.resize(500, 0);
+            class.send(3, &packet);
+            class.wait(20);
+        }
+        class.send(
+            SENDER,
+            &part(SENDER, 65_000 + frame as u16, frame, (0, 1), (600, frame == 3)),
+        );
+        behind = frame - frames(&class, 0).last().copied().unwrap_or(frame);
+        assert!(frame < 75 || behind < 40, "{behind} pictures behind at {frame}");
+    }
+    assert!(behind < 3, "{behind} pictures behind in the end");
+    assert_eq!(class.out.plis(who(SENDER)), 0);
+}
+
+#[test]
 fn pictures_of_two_slots_share_a_thin_line_by_when_they_came() {
     let (mut class, mut sender, mut other) = class();
     let both = [(0, of(SENDER, Source::Camera)), (1, of(OTHER, Source::Camera))];
