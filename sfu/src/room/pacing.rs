@@ -1,12 +1,14 @@
-//! Pictures wait their turn on a line that is known to be thin: a key frame that is sent as fast as it comes overflows such a
-//! line's queue, takes voices with it and does not come whole either.
+//! Key frames are given out slowly on a line that is known to be thin: sent as fast as it comes, one overflows such a line's
+//! queue, takes voices with it and does not come whole either.
+//!
+//! What follows a key frame in its slot waits behind it. Voices never wait, nor do pictures that no key frame is in front
+//! of; but they count, and a key frame gets what they leave. (When all pictures were paced Chromium took that for a full
+//! line, and its estimate never rose again.)
 //!
 //! What waits is not copied: for each slot a cursor stands in the ring of what its source sent last (`history`), and a packet
-//! gets its place in the slot's count when it is sent. Voices never wait, but count: pictures get what they leave.
+//! gets its place in the slot's count when it is sent.
 
 use std::time::{Duration, Instant};
-
-use seodang_rtp::begins_keyframe;
 
 use super::history::Stored;
 use super::line::{LayerId, LineId, Stream};
@@ -46,7 +48,8 @@ struct Waiting {
     cursor: Option<Cursor>,
     /// What would follow cannot be decoded before a key frame.
     broken: bool,
-    /// The source's timestamp of the key frame that was given out last.
+    /// The source's timestamp of the key frame that came last, and of the one that was given out last.
+    came: Option<u32>,
     keyframe: Option<u32>,
 }
 
@@ -123,11 +126,15 @@ impl Pacing {
         waiting.forget_unwanted(slot);
         let feeds = slot.feed() == Some((packet.layer, packet.epoch));
         let begins = packet.may_switch && slot.target() == Some(packet.layer) && (waiting.broken || !feeds);
+        if packet.begins_keyframe() {
+            waiting.came = Some(packet.header.timestamp);
+        }
         if !begins {
             if !feeds || waiting.broken {
                 return Turn::Never;
             }
-            if waiting.cursor.map_or(late, |cursor| packet.index < cursor.next) {
+            let passes = late || waiting.came != Some(packet.header.timestamp);
+            if waiting.cursor.map_or(passes, |cursor| packet.index < cursor.next) {
                 return Turn::Now;
             }
         }
@@ -192,10 +199,7 @@ impl Pacing {
         self.due_at = Some(now + takes(due.packet.payload.len(), least_bps));
         let waiting = &mut self.slots[due.place];
         let packet = &due.packet;
-        if packet
-            .vp8
-            .is_some_and(|vp8| begins_keyframe(packet.payload, &vp8))
-        {
+        if packet.begins_keyframe() {
             waiting.keyframe = Some(packet.header.timestamp);
         }
         waiting.broken &= !packet.may_switch;

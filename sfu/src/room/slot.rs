@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use seodang_model::MediaKind;
-use seodang_rtp::{NtpTime, RtpHeader, SenderInfo, Vp8Descriptor};
+use seodang_rtp::{NtpTime, RtpHeader, SenderInfo, Vp8Descriptor, begins_keyframe};
 
 use super::NegotiatedSlot;
 use super::history::Stored;
@@ -85,6 +85,13 @@ pub(super) struct Outgoing<'a> {
     pub(super) payload: &'a [u8],
     /// It is the first of a feed.
     pub(super) switched: bool,
+}
+
+impl Incoming<'_> {
+    /// Whether it is the first packet of a key frame.
+    pub(super) fn begins_keyframe(&self) -> bool {
+        self.vp8.is_some_and(|vp8| begins_keyframe(self.payload, &vp8))
+    }
 }
 
 const SEQUENCE_NUMBER_SIZE: usize = 2;
