@@ -9,6 +9,7 @@ mod bindings;
 mod downlink;
 mod feeding;
 mod forward;
+mod giving;
 mod history;
 mod keyframe;
 mod layers;
@@ -17,6 +18,7 @@ mod losses;
 mod loudness;
 mod mirror;
 mod nack;
+mod pacing;
 mod parcel;
 mod publisher;
 mod reception;
@@ -73,6 +75,8 @@ pub(crate) struct Room {
     contest_at: Option<Instant>,
     /// When layers and limits are looked after; only while there are any.
     review_at: Option<Instant>,
+    /// When something that waits for a thin line has its turn.
+    pacing_at: Option<Instant>,
     /// Of the publishers.
     timers: Timers,
     /// The lesson's rooms on other workers.
@@ -101,6 +105,7 @@ impl Room {
             changed: false,
             contest_at: None,
             review_at: None,
+            pacing_at: None,
             timers: Timers::default(),
             relay: Relay::default(),
             counters: Counters::default(),
@@ -372,6 +377,9 @@ impl Room {
             }
             self.changed = true;
         }
+        if self.pacing_at.is_some_and(|at| at <= now) {
+            self.give_waiting(now, out);
+        }
         if self.changed || self.contest_at.is_some_and(|at| at <= now) {
             self.resolve(now, out);
         }
@@ -379,7 +387,7 @@ impl Room {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let others = [self.contest_at, self.review_at];
+        let others = [self.contest_at, self.review_at, self.pacing_at];
         self.timers
             .next()
             .into_iter()

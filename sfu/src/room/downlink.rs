@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::pacing::PACED_BELOW_BPS;
+
 /// The belief about one subscriber's line.
 #[derive(Debug)]
 pub(super) struct Downlink {
@@ -99,6 +101,19 @@ impl Default for Downlink {
     }
 }
 
+#[cfg(test)]
+impl Downlink {
+    /// A line of which it is known that it carries so much, and stays so.
+    pub(super) fn thin(now: Instant, limit_bps: u64) -> Self {
+        Self {
+            limit_bps: Some(limit_bps),
+            thin: true,
+            hold_until: Some(now + Duration::from_secs(3_600)),
+            ..Self::default()
+        }
+    }
+}
+
 impl Downlink {
     /// What may be sent, in bits per second; `None`: as much as is wished.
     pub(super) fn limit_bps(&self) -> Option<u64> {
@@ -108,6 +123,11 @@ impl Downlink {
     /// As [`Self::limit_bps`], where it is sure that the line carries no more.
     pub(super) fn thin_bps(&self) -> Option<u64> {
         self.limit_bps.filter(|_| self.thin)
+    }
+
+    /// What pictures share on a line so thin that they have to wait for each other; `None`: they go out as they come.
+    pub(super) fn paced_bps(&self) -> Option<u64> {
+        self.thin_bps().filter(|bps| *bps < PACED_BELOW_BPS)
     }
 
     /// The share of packets, 0 to 1, that repair has to reckon with: not what is lost because too much is sent.

@@ -7,8 +7,10 @@ use seodang_rtp::{
     NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpHeader, RtpView, SenderInfo, read_rtcp,
 };
 
+use super::giving::{Way, give};
 use super::history::Stored;
 use super::line::{LayerId, LineId, Received};
+use super::pacing::Turn;
 use super::publisher::SERVER_CNAME;
 use super::resend::Urgency;
 use super::slot::Incoming;
@@ -182,31 +184,18 @@ impl Room {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
-            let slot = &mut subscriber.slots[route.slot];
-            let Some(outgoing) = slot.offer(&incoming) else {
+            let turn = subscriber.turn(route.slot, &incoming, received.late);
+            if turn != Turn::Now {
+                self.changed |= turn == Turn::LaterAnew;
+                self.pacing_at = Some(now);
                 continue;
-            };
-            let to = subscriber.participant;
-            out.rtp(
-                to,
-                outgoing.index,
-                &outgoing.header,
-                outgoing.prefix(),
-                outgoing.payload,
-            );
-            subscriber.gave(now, route.slot, outgoing.len());
-            self.counters.packets_forwarded += 1;
-            if outgoing.switched {
-                self.changed = true;
-                self.counters.switches += 1;
-                let slot = &mut subscriber.slots[route.slot];
-                if let Some((ntp, rtp)) = report
-                    && let Some(info) = slot.sender_info(ntp, rtp)
-                {
-                    send_report(&mut self.writer, to, slot.media.ssrc, info, out);
-                    subscriber.round_trip.report_sent(now, ntp);
-                }
             }
+            let way = Way {
+                counters: &mut self.counters,
+                writer: &mut self.writer,
+                out,
+            };
+            self.changed |= give(now, subscriber, route.slot, &incoming, way);
         }
         if received.late || received.of_keyframe {
             self.send_twice(now, id, received, out);
@@ -479,7 +468,9 @@ fn give_again(
     if !subscriber.budget.admit(now, outgoing.len(), urgency, allowance) {
         return false;
     }
-    subscriber.sent.add(now, outgoing.len());
+    let bytes = outgoing.len();
+    subscriber.count_sent(now, bytes);
+    let slot = &mut subscriber.slots[place];
     let to = subscriber.participant;
     if let Some(repair) = slot.repair(index, stored) {
         out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
@@ -493,7 +484,7 @@ fn give_again(
     true
 }
 
-fn send_report(
+pub(super) fn send_report(
     writer: &mut RtcpWriter,
     to: ParticipantId,
     ssrc: u32,

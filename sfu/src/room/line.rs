@@ -15,6 +15,7 @@ use super::layers::{LayerSet, MOST_LAYERS, Needs};
 use super::losses::Rate;
 use super::loudness::Loudness;
 use super::mirror::Mirror;
+use super::pacing::HEADERS_BYTES;
 use super::parcel::RelayedPacket;
 use super::relay::Workers;
 use super::stats::Refusal;
@@ -84,6 +85,8 @@ pub(super) struct Layer {
     /// Of the last key frame.
     pub(super) size: Option<FrameSize>,
     pub(super) rate: Rate,
+    /// Without key frames, and with what the way adds to each packet.
+    pub(super) deltas: Rate,
 }
 
 /// What became of an accepted packet.
@@ -342,8 +345,12 @@ impl Line {
             resized = size.is_some() && size != layer.size;
             layer.size = size.or(layer.size);
         }
+        let bytes = packet.payload.len() + RtpHeader::SIZE;
+        layer.rate.add(now, bytes);
         let of_keyframe = stream.keyframe_time == Some(header.timestamp);
-        layer.rate.add(now, packet.payload.len() + RtpHeader::SIZE);
+        if !of_keyframe {
+            layer.deltas.add(now, bytes + HEADERS_BYTES);
+        }
         let flowing = self.packets == 0;
         self.packets += 1;
         self.heard_at = Some(now);
