@@ -9,22 +9,27 @@ mod bindings;
 mod downlink;
 mod feeding;
 mod forward;
+mod giving;
 mod history;
 mod keyframe;
 mod layers;
 mod line;
+mod losses;
 mod loudness;
 mod mirror;
 mod nack;
+mod pacing;
 mod parcel;
 mod publisher;
 mod reception;
 mod relay;
 mod remote;
+mod resend;
 mod round_trip;
 mod seam;
 mod slot;
 mod stats;
+mod stream;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -70,6 +75,8 @@ pub(crate) struct Room {
     contest_at: Option<Instant>,
     /// When layers and limits are looked after; only while there are any.
     review_at: Option<Instant>,
+    /// When something that waits for a thin line has its turn.
+    pacing_at: Option<Instant>,
     /// Of the publishers.
     timers: Timers,
     /// The lesson's rooms on other workers.
@@ -98,6 +105,7 @@ impl Room {
             changed: false,
             contest_at: None,
             review_at: None,
+            pacing_at: None,
             timers: Timers::default(),
             relay: Relay::default(),
             counters: Counters::default(),
@@ -172,6 +180,7 @@ impl Room {
         let Some(seat) = self.seats.get(&participant).copied() else {
             return;
         };
+        self.meet_again();
         if let (Some(publisher), Some(subscriber)) = (&mut self.publishers[seat], &mut self.subscribers[seat])
         {
             publisher.connect(media);
@@ -368,6 +377,9 @@ impl Room {
             }
             self.changed = true;
         }
+        if self.pacing_at.is_some_and(|at| at <= now) {
+            self.give_waiting(now, out);
+        }
         if self.changed || self.contest_at.is_some_and(|at| at <= now) {
             self.resolve(now, out);
         }
@@ -375,7 +387,7 @@ impl Room {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let others = [self.contest_at, self.review_at];
+        let others = [self.contest_at, self.review_at, self.pacing_at];
         self.timers
             .next()
             .into_iter()

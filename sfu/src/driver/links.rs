@@ -13,7 +13,7 @@ use crate::room::Parcel;
 
 /// Parcels that go round on a way. While all of them are away a lesson's packets wait in the one that its room fills; when
 /// that is full they are dropped. A worker takes its parcels every turn, so that one suffices mostly.
-const PARCELS: usize = 4;
+pub(super) const PARCELS: usize = 4;
 
 /// The way to another worker.
 struct Outbound {

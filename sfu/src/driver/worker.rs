@@ -234,7 +234,7 @@ impl Worker {
                 next = self.next_timeout();
             }
             // Before the datagrams, so that other workers send at the same time.
-            let parcels_wait = self.send_parcels();
+            let parcels_wait = self.send_parcels(now);
             self.out.flush();
             self.gathering.received(now, self.out.counters.datagrams_in);
             self.out.events.flush();

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use seodang_rtp::ReportBlock;
+use super::pacing::PACED_BELOW_BPS;
 
 /// The belief about one subscriber's line.
 #[derive(Debug)]
@@ -16,8 +16,13 @@ pub(super) struct Downlink {
     limit_bps: Option<u64>,
     /// Loss that is the line's own, as far as known.
     own_loss: f32,
+    /// What a trial proved of it; shares of some hundred packets swing below that.
+    proven_loss: f32,
+    /// Loss of any kind in the last seconds.
+    recent_loss: Option<f32>,
     trial: Option<Trial>,
     next_trial_at: Option<Instant>,
+    trials_apart: Duration,
     /// Since when the estimate is below what is sent.
     low_since: Option<Instant>,
     /// The last one.
@@ -49,8 +54,11 @@ const CONGESTED_AGAIN: f32 = 0.05;
 const JUDGED_AFTER: Duration = Duration::from_millis(800);
 /// A trial that no report judged by then ends: a picture that pauses for it shall not stand still for two seconds.
 const TRIAL_ENDS_AFTER: Duration = Duration::from_millis(1000);
-/// And the next one comes no sooner.
+/// And the next one comes no sooner; twice as late after each that told nothing, up to the second.
 const TRIALS_APART: Duration = Duration::from_secs(5);
+const MOST_APART: Duration = Duration::from_secs(60);
+/// Of a new share of loss, in what is known.
+const LEARNT: f32 = 0.25;
 /// A share of the loss that stayed.
 const STAYED: f32 = 0.6;
 /// Estimates alone never limit below this: a page at its smallest with a speaker and voices.
@@ -76,8 +84,11 @@ impl Default for Downlink {
         Self {
             limit_bps: None,
             own_loss: 0.0,
+            proven_loss: 0.0,
+            recent_loss: None,
             trial: None,
             next_trial_at: None,
+            trials_apart: TRIALS_APART,
             low_since: None,
             estimate: None,
             thin: false,
@@ -86,6 +97,19 @@ impl Default for Downlink {
             cut_at: None,
             probed: false,
             grown_at: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Downlink {
+    /// A line of which it is known that it carries so much, and stays so.
+    pub(super) fn thin(now: Instant, limit_bps: u64) -> Self {
+        Self {
+            limit_bps: Some(limit_bps),
+            thin: true,
+            hold_until: Some(now + Duration::from_secs(3_600)),
+            ..Self::default()
         }
     }
 }
@@ -101,14 +125,25 @@ impl Downlink {
         self.limit_bps.filter(|_| self.thin)
     }
 
-    /// The share of packets, 0 to 1, that is lost however little is sent, as far as known.
-    pub(super) fn own_loss(&self) -> f32 {
-        self.own_loss
+    /// What pictures share on a line so thin that they have to wait for each other; `None`: they go out as they come.
+    pub(super) fn paced_bps(&self) -> Option<u64> {
+        self.thin_bps().filter(|bps| *bps < PACED_BELOW_BPS)
     }
 
-    /// Takes the share of packets lost in about a second, 0 to 1, while `sent_bps` were sent.
+    /// The share of packets, 0 to 1, that repair has to reckon with: not what is lost because too much is sent.
+    pub(super) fn loss_to_repair(&self) -> f32 {
+        self.recent_loss.filter(|_| !self.thin).unwrap_or(self.own_loss)
+    }
+
+    /// Takes the share of packets lost in about a second, 0 to 1.
+    pub(super) fn note_loss(&mut self, loss: f32) {
+        self.recent_loss = Some(self.recent_loss.map_or(loss, |before| (before + loss) / 2.0));
+    }
+
+    /// As [`Self::note_loss`], while `sent_bps` were sent: whether less has to be sent.
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64) {
-        self.own_loss = self.own_loss.min(loss);
+        self.note_loss(loss);
+        self.learn(loss);
         if let Some(trial) = self.trial {
             if now < trial.judged_at {
                 return;
@@ -116,10 +151,16 @@ impl Downlink {
             self.trial = None;
             let obeyed = self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11);
             let queues = self.fresh_estimate_bps(now).is_some_and(|bps| bps < sent_bps);
-            if obeyed && !queues && loss > trial.loss * STAYED {
-                // Sending less did not help: it was not the cause.
-                (self.own_loss, self.limit_bps, self.hold_until) = (loss, trial.limit_before_bps, None);
-                self.thin = false;
+            if !queues && loss > trial.loss * STAYED && (obeyed || !self.thin) {
+                if obeyed {
+                    // Sending less did not help: it was not the cause.
+                    (self.own_loss, self.proven_loss) = (loss, loss);
+                    (self.thin, self.next_trial_at) = (false, None);
+                    self.trials_apart = TRIALS_APART;
+                    (self.limit_bps, self.hold_until) = (trial.limit_before_bps, None);
+                } else {
+                    self.end_trial(now, trial);
+                }
                 return;
             }
         }
@@ -170,8 +211,7 @@ impl Downlink {
             && now >= trial.judged_at + (TRIAL_ENDS_AFTER - JUDGED_AFTER)
             && !self.thin
         {
-            (self.trial, self.limit_bps, self.hold_until) = (None, trial.limit_before_bps, None);
-            self.next_trial_at = Some(now + TRIALS_APART);
+            self.end_trial(now, trial);
         }
         let Some(limit_bps) = self.limit_bps else { return };
         let since = self.grown_at.replace(now).unwrap_or(now);
@@ -191,6 +231,21 @@ impl Downlink {
         self.thin &= self.limit_bps.is_some();
     }
 
+    /// A trial told nothing: less was not sent, or no report came.
+    fn end_trial(&mut self, now: Instant, trial: Trial) {
+        (self.trial, self.limit_bps, self.hold_until) = (None, trial.limit_before_bps, None);
+        self.next_trial_at = Some(now + self.trials_apart);
+        self.trials_apart = (self.trials_apart * 2).min(MOST_APART);
+    }
+
+    /// What is lost tells how good the line became, and never that it became worse: for that there are trials.
+    fn learn(&mut self, loss: f32) {
+        self.own_loss += (loss.min(self.proven_loss) - self.own_loss) * LEARNT;
+        if self.own_loss < self.proven_loss / 2.0 {
+            self.proven_loss = self.own_loss;
+        }
+    }
+
     fn fresh_estimate_bps(&self, now: Instant) -> Option<u64> {
         let fresh = |(at, _): &(Instant, u64)| now.saturating_duration_since(*at) < ESTIMATE_LASTS;
         self.estimate.filter(fresh).map(|(_, bps)| bps)
@@ -207,89 +262,6 @@ impl Downlink {
         self.limit_bps = Some(to_bps);
         (self.probed, self.cut_at, self.hold_until) = (false, Some(now), Some(now + self.hold));
         true
-    }
-}
-
-/// What a subscriber's reports say of all its slots together (RFC 3550 section 6.4.1).
-#[derive(Debug, Default)]
-pub(super) struct Losses {
-    /// Highest sequence number and loss so far, by SSRC.
-    known: Vec<(u32, u32, i32)>,
-    since: Option<Instant>,
-    expected: u64,
-    lost: i64,
-}
-
-/// Receivers report about once a second, which may be a little less.
-const REPORTED_FOR: Duration = Duration::from_millis(800);
-/// Fewer packets say nothing.
-const LEAST_PACKETS: u64 = 50;
-
-impl Losses {
-    /// Takes a block about one of the slots.
-    pub(super) fn add(&mut self, report: &ReportBlock) {
-        let Some(known) = self.known.iter_mut().find(|known| known.0 == report.ssrc) else {
-            self.known.push((report.ssrc, report.highest, report.lost));
-            return;
-        };
-        let (highest, lost) = (known.1, known.2);
-        (known.1, known.2) = (report.highest, report.lost);
-        // A report that goes back, or leaps over a minute of packets, is none.
-        if let Some(expected) = report
-            .highest
-            .checked_sub(highest)
-            .filter(|expected| *expected < 65_536)
-        {
-            self.expected += u64::from(expected);
-            self.lost += i64::from(report.lost.saturating_sub(lost)).min(i64::from(expected));
-        }
-    }
-
-    /// The share lost since the last answer, of about a second and only of enough packets.
-    pub(super) fn take(&mut self, now: Instant) -> Option<f32> {
-        let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) < REPORTED_FOR || self.expected < LEAST_PACKETS {
-            return None;
-        }
-        let share = self.lost.max(0) as f32 / self.expected as f32;
-        (self.since, self.expected, self.lost) = (Some(now), 0, 0);
-        Some(share)
-    }
-}
-
-/// Bits in the last whole second.
-#[derive(Debug, Default)]
-pub(super) struct Rate {
-    window: Option<(Instant, usize)>,
-    last_bps: Option<u64>,
-    steady_bps: Option<u64>,
-}
-
-const WINDOW: Duration = Duration::from_secs(1);
-
-impl Rate {
-    pub(super) fn add(&mut self, now: Instant, bytes: usize) {
-        match &mut self.window {
-            Some((start, sum)) if now.saturating_duration_since(*start) < WINDOW => *sum += bytes,
-            Some((start, sum)) => {
-                let elapsed = now.saturating_duration_since(*start).as_secs_f64();
-                let bps = (*sum as f64 * 8.0 / elapsed) as u64;
-                self.last_bps = Some(bps);
-                self.steady_bps = Some(self.steady_bps.map_or(bps, |before| (before * 7 + bps) / 8));
-                (*start, *sum) = (now, bytes);
-            }
-            None => self.window = Some((now, bytes)),
-        }
-    }
-
-    /// Over some seconds, so that a key frame makes little difference; in bits per second.
-    pub(super) fn steady_bps(&self) -> Option<u64> {
-        self.steady_bps
-    }
-
-    /// In bits per second; `None` before a whole second has passed.
-    pub(super) fn bps(&self) -> Option<u64> {
-        self.last_bps
     }
 }
 
@@ -415,6 +387,48 @@ mod tests {
     }
 
     #[test]
+    fn loss_that_is_the_lines_own_is_tried_once_however_its_shares_swing() {
+        let start = Instant::now();
+        let mut line = Downlink::default();
+        let mut tried = 0;
+        for second in 0..120 {
+            let sent_bps = line.limit_bps().map_or(1_000_000, |limit| limit.min(1_000_000));
+            let swing = [0.0, 0.06, -0.05, 0.1, -0.1, 0.03, -0.07][second as usize % 7];
+            let now = start + Duration::from_secs(second);
+            line.handle_loss(now, 0.3 + swing, sent_bps);
+            tried += u32::from(line.limit_bps().is_some());
+            for half in [0, 500] {
+                line.handle_timeout(now + Duration::from_millis(half));
+            }
+        }
+        assert_eq!(tried, 1);
+        assert!(line.loss_to_repair() > 0.2);
+        // The line becomes a good one, and then bad again.
+        for second in 120..140 {
+            line.handle_loss(start + Duration::from_secs(second), 0.0, 1_000_000);
+        }
+        assert!(line.loss_to_repair() < 0.01);
+        line.handle_loss(start + Duration::from_secs(140), 0.3, 1_000_000);
+        assert!(line.limit_bps().is_some(), "it may be another reason");
+    }
+
+    #[test]
+    fn a_trial_in_which_no_less_could_be_sent_ends_and_is_made_ever_more_seldom() {
+        let start = Instant::now();
+        let mut line = Downlink::default();
+        let mut tried = Vec::new();
+        for second in 0..60 {
+            let now = start + Duration::from_secs(second);
+            let before = line.limit_bps();
+            line.handle_loss(now, 0.3, 1_000_000);
+            if before.is_none() && line.limit_bps().is_some() {
+                tried.push(second);
+            }
+        }
+        assert_eq!(tried, [0, 6, 17, 38]);
+    }
+
+    #[test]
     fn nothing_limits_below_the_floor() {
         let start = Instant::now();
         let mut line = Downlink::default();
@@ -441,39 +455,5 @@ mod tests {
         line.handle_estimate(start + Duration::from_secs(5), 13_000, 2_000_000);
         line.handle_estimate(start + Duration::from_secs(7), 13_000, 2_000_000);
         assert_eq!(line.limit_bps(), Some(ESTIMATE_FLOOR_BPS));
-    }
-
-    #[test]
-    fn reports_of_all_slots_are_one_share_a_second() {
-        let start = Instant::now();
-        let later = start + WINDOW;
-        let mut losses = Losses::default();
-        let block = |ssrc, highest, lost| ReportBlock {
-            ssrc,
-            highest,
-            lost,
-            ..Default::default()
-        };
-        for (ssrc, highest, lost) in [(1, 1000, 50), (2, 10, 0)] {
-            losses.add(&block(ssrc, highest, lost));
-        }
-        assert_eq!(losses.take(start), None);
-        losses.add(&block(1, 1060, 80));
-        losses.add(&block(2, 50, -1));
-        assert_eq!(losses.take(start + WINDOW / 2), None);
-        assert_eq!(losses.take(later), Some(0.29));
-        losses.add(&block(1, 5, 0));
-        losses.add(&block(2, 1_000_000, 900_000));
-        assert_eq!(losses.take(later + WINDOW), None, "no report goes back or leaps");
-    }
-
-    #[test]
-    fn a_rate_is_that_of_the_last_second() {
-        let start = Instant::now();
-        let mut rate = Rate::default();
-        for place in 0..=50u64 {
-            rate.add(start + Duration::from_millis(place * 40), 500);
-        }
-        assert_eq!(rate.bps(), Some(100_000));
     }
 }

@@ -31,6 +31,8 @@ struct Wish {
     /// The most important has the least.
     rank: (bool, Reverse<u32>, usize),
     claim: Claim,
+    /// What each layer takes between key frames, as far as known.
+    deltas_bps: [u64; MOST_LAYERS],
 }
 
 impl Room {
@@ -250,11 +252,11 @@ impl Room {
             }
         }
         for (seat, subscriber) in self.subscribers.iter().enumerate() {
-            let slots = subscriber
-                .iter()
-                .filter(|subscriber| subscriber.ready)
-                .flat_map(|one| &one.slots);
-            for (place, slot) in slots.enumerate() {
+            let Some(subscriber) = subscriber.as_ref().filter(|subscriber| subscriber.ready) else {
+                continue;
+            };
+            let pacing = &subscriber.pacing;
+            for (place, slot) in subscriber.slots.iter().enumerate() {
                 let feed = slot.feed();
                 let target = slot.target();
                 let sources = [
@@ -271,7 +273,8 @@ impl Room {
                     && let Some(layer) = layer_mut(&mut self.publishers, target)
                 {
                     let epoch = layer.stream.as_ref().map(|stream| stream.epoch);
-                    layer.wishes.waiting |= epoch.is_none() || feed != epoch.map(|epoch| (target, epoch));
+                    let lacks = || epoch.is_none() || feed != epoch.map(|epoch| (target, epoch));
+                    layer.wishes.waiting |= pacing.lacks_keyframe(place, target, epoch).unwrap_or_else(lacks);
                 }
             }
         }
@@ -289,6 +292,10 @@ fn wish(publishers: &[Option<Publisher>], slot: usize, line: LineId, asked: (u16
     for (rate, layer) in rates_bps.iter_mut().zip(&sender.layers) {
         *rate = layer.rate.steady_bps().unwrap_or(*rate);
     }
+    let mut deltas_bps = [0; MOST_LAYERS];
+    for (rate, layer) in deltas_bps.iter_mut().zip(&sender.layers) {
+        *rate = layer.deltas.bps().max(layer.deltas.steady_bps()).unwrap_or(0);
+    }
     let pixels = u32::from(asked.0) * u32::from(asked.1);
     let screen = sender.source == Source::Screen;
     Some(Wish {
@@ -304,6 +311,7 @@ fn wish(publishers: &[Option<Publisher>], slot: usize, line: LineId, asked: (u16
             wish: suited(&sender.sizes(), asked),
             rates_bps,
         },
+        deltas_bps,
     })
 }
 
@@ -324,9 +332,12 @@ fn grant(subscriber: &mut Subscriber, wishes: &mut [Wish]) {
             allot(&claims, budget_bps, &before)
         }
     };
+    let mut granted_bps = 0;
     for (wish, layer) in wishes.iter().zip(given) {
         subscriber.slots[wish.slot].granted = Some((wish.line, layer));
+        granted_bps += layer.map_or(0, |layer| wish.deltas_bps[layer]);
     }
+    subscriber.pacing.grant(granted_bps);
 }
 
 /// Which layers of a line its sender shall send.

@@ -7,10 +7,12 @@ use seodang_rtp::{
     NackList, NtpTime, ReportBlocks, Rtcp, RtcpWriter, RtpHeader, RtpView, SenderInfo, read_rtcp,
 };
 
+use super::giving::{Way, give};
 use super::history::Stored;
 use super::line::{LayerId, LineId, Received};
-use super::nack::Urgency;
+use super::pacing::Turn;
 use super::publisher::SERVER_CNAME;
+use super::resend::Urgency;
 use super::slot::Incoming;
 use super::stats::Refusal;
 use super::subscriber::Subscriber;
@@ -151,7 +153,7 @@ impl Room {
             self.aim(now);
         }
         if self.is_spread() {
-            self.relay(id, received, header, payload);
+            self.relay(now, id, received, header, payload, out);
         }
         let Some(publisher) = self.publishers[seat].as_mut() else {
             return;
@@ -182,34 +184,21 @@ impl Room {
             let Some(subscriber) = self.subscribers[route.seat].as_mut() else {
                 continue;
             };
-            let slot = &mut subscriber.slots[route.slot];
-            let Some(outgoing) = slot.offer(&incoming) else {
+            let turn = subscriber.turn(route.slot, &incoming, received.late);
+            if turn != Turn::Now {
+                self.changed |= turn == Turn::LaterAnew;
+                self.pacing_at = Some(now);
                 continue;
-            };
-            let to = subscriber.participant;
-            out.rtp(
-                to,
-                outgoing.index,
-                &outgoing.header,
-                outgoing.prefix(),
-                outgoing.payload,
-            );
-            subscriber.budget.sent(now, outgoing.len());
-            subscriber.sent.add(now, outgoing.len());
-            self.counters.packets_forwarded += 1;
-            if outgoing.switched {
-                self.changed = true;
-                self.counters.switches += 1;
-                if let Some((ntp, rtp)) = report
-                    && let Some(info) = slot.sender_info(ntp, rtp)
-                {
-                    send_report(&mut self.writer, to, slot.media.ssrc, info, out);
-                    subscriber.round_trip.report_sent(now, ntp);
-                }
             }
+            let way = Way {
+                counters: &mut self.counters,
+                writer: &mut self.writer,
+                out,
+            };
+            self.changed |= give(now, subscriber, route.slot, &incoming, way);
         }
-        if received.late {
-            self.send_late_again(now, id, received.epoch, received.index, out);
+        if received.late || received.of_keyframe {
+            self.send_twice(now, id, received, out);
         }
     }
 
@@ -376,7 +365,14 @@ impl Room {
             };
             // A key frame that began after it has served the subscriber already.
             let served = stream.newest_keyframe.is_some_and(|begin| begin > index);
-            hopeless |= !served && resends.is_hopeless(now, given, quality);
+            hopeless |= !served
+                && (resends.is_hopeless(now, given, quality)
+                    || quality.is_very_lossy()
+                        && resends.was_answered_again(given)
+                        && stream.keyframe_is_old(now));
+            if copies > 0 && resends.is_first_answer(given) {
+                subscriber.lost(now);
+            }
             let Some(stored) = stored else { continue };
             for copy in 0..copies {
                 let again = Again {
@@ -397,8 +393,10 @@ impl Room {
         }
     }
 
-    /// A packet came late: who asked for it in vain may be about to give it up, and gets it twice.
-    fn send_late_again(&mut self, now: Instant, id: LayerId, epoch: u64, index: u64, out: &mut dyn Output) {
+    /// A packet came that some get twice: on a line that loses much everybody waits for what is late or of a key frame,
+    /// and who asked for a late one in vain may be about to give it up.
+    fn send_twice(&mut self, now: Instant, id: LayerId, received: &Received, out: &mut dyn Output) {
+        let (epoch, index) = (received.epoch, received.index);
         let Some(publisher) = self.publishers[id.line.seat].as_ref() else {
             return;
         };
@@ -422,7 +420,8 @@ impl Room {
             if slot.media.nack
                 && slot.feed() == Some((id, epoch))
                 && let Some(given) = slot.again(index, stored)
-                && subscriber.resends[route.slot].was_asked_in_vain(given.index)
+                && (subscriber.line_quality().is_very_lossy()
+                    || received.late && subscriber.resends[route.slot].was_asked_in_vain(given.index))
                 && give_again(now, subscriber, &again, &mut self.scratch, out)
             {
                 self.counters.packets_resent += 1;
@@ -456,7 +455,7 @@ fn give_again(
         stored,
         further_copy,
     } = *again;
-    let thin_bps = subscriber.downlink.thin_bps();
+    let allowance = subscriber.allowance();
     let slot = &mut subscriber.slots[place];
     let Some(outgoing) = slot.again(index, stored) else {
         return false;
@@ -466,10 +465,12 @@ fn give_again(
         MediaKind::Video if further_copy => Urgency::Copy,
         MediaKind::Video => Urgency::Picture,
     };
-    if !subscriber.budget.admit(now, outgoing.len(), urgency, thin_bps) {
+    if !subscriber.budget.admit(now, outgoing.len(), urgency, allowance) {
         return false;
     }
-    subscriber.sent.add(now, outgoing.len());
+    let bytes = outgoing.len();
+    subscriber.count_sent(now, bytes);
+    let slot = &mut subscriber.slots[place];
     let to = subscriber.participant;
     if let Some(repair) = slot.repair(index, stored) {
         out.rtp(to, repair.index, &repair.header, repair.prefix(), repair.payload);
@@ -483,7 +484,7 @@ fn give_again(
     true
 }
 
-fn send_report(
+pub(super) fn send_report(
     writer: &mut RtcpWriter,
     to: ParticipantId,
     ssrc: u32,

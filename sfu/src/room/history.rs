@@ -37,6 +37,11 @@ impl History {
         }
     }
 
+    /// How many packets there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.ring.len()
+    }
+
     /// Keeps a packet. `false` when it is here already or older than the ring: it must not be forwarded.
     pub(super) fn insert(
         &mut self,

@@ -9,17 +9,17 @@ use seodang_rtp::{
 };
 
 use super::NegotiatedSource;
-use super::downlink::Rate;
-use super::history::{History, MAX_PAYLOAD_BYTES};
+use super::history::MAX_PAYLOAD_BYTES;
 use super::keyframe::KeyframeWishes;
 use super::layers::{LayerSet, MOST_LAYERS, Needs};
+use super::losses::Rate;
 use super::loudness::Loudness;
 use super::mirror::Mirror;
-use super::nack::Missing;
+use super::pacing::HEADERS_BYTES;
 use super::parcel::RelayedPacket;
-use super::reception::Reception;
 use super::relay::Workers;
 use super::stats::Refusal;
+use super::stream::Stream;
 use crate::TrackSink;
 
 /// A line by the seat of its participant and the place of its source in [`Source::ALL`].
@@ -85,26 +85,8 @@ pub(super) struct Layer {
     /// Of the last key frame.
     pub(super) size: Option<FrameSize>,
     pub(super) rate: Rate,
-}
-
-/// One SSRC's unbroken count on a line.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) ssrc: u32,
-    /// Unique in the room; a new one with each SSRC, each restart of the count and each publishing.
-    pub(super) epoch: u64,
-    /// The same count's in the room that its packets come to.
-    pub(super) origin: u64,
-    sequence: SequenceExtender,
-    first: u64,
-    last_at: Instant,
-    /// Where the newest key frame begins.
-    pub(super) newest_keyframe: Option<u64>,
-    pub(super) history: History,
-    pub(super) missing: Missing,
-    pub(super) reception: Reception,
-    /// The sender's clock, from its last report.
-    pub(super) report: Option<(NtpTime, u32)>,
+    /// Without key frames, and with what the way adds to each packet.
+    pub(super) deltas: Rate,
 }
 
 /// What became of an accepted packet.
@@ -116,6 +98,8 @@ pub(super) struct Received {
     pub(super) vp8: Option<Vp8Descriptor>,
     /// A key frame begins.
     pub(super) keyframe: bool,
+    /// It is a part of one whose beginning came.
+    pub(super) of_keyframe: bool,
     /// A slot may begin with this packet.
     pub(super) may_switch: bool,
     /// It is the first of its epoch.
@@ -348,7 +332,10 @@ impl Line {
         let keyframe = vp8.is_some_and(|vp8| begins_keyframe(packet.payload, &vp8));
         let mut resized = false;
         if keyframe {
-            stream.newest_keyframe = stream.newest_keyframe.max(Some(index));
+            if stream.newest_keyframe < Some(index) {
+                stream.newest_keyframe = Some(index);
+                stream.keyframe_time = Some(header.timestamp);
+            }
             stream.missing.keyframe(index);
             layer.wishes.arrived();
             let frame = vp8.and_then(|vp8| packet.payload.get(vp8.len..));
@@ -358,7 +345,12 @@ impl Line {
             resized = size.is_some() && size != layer.size;
             layer.size = size.or(layer.size);
         }
-        layer.rate.add(now, packet.payload.len() + RtpHeader::SIZE);
+        let bytes = packet.payload.len() + RtpHeader::SIZE;
+        layer.rate.add(now, bytes);
+        let of_keyframe = stream.keyframe_time == Some(header.timestamp);
+        if !of_keyframe {
+            layer.deltas.add(now, bytes + HEADERS_BYTES);
+        }
         let flowing = self.packets == 0;
         self.packets += 1;
         self.heard_at = Some(now);
@@ -368,6 +360,7 @@ impl Line {
             epoch: stream.epoch,
             vp8,
             keyframe,
+            of_keyframe,
             may_switch: match kind {
                 MediaKind::Video => keyframe && behind < SWITCH_WINDOW_PACKETS,
                 MediaKind::Audio => behind == 0 && !packet.payload.is_empty(),
@@ -484,24 +477,6 @@ impl Line {
         stream.sequence = sequence;
         layer.stream = Some(stream);
         Ok((first, true))
-    }
-}
-
-impl Stream {
-    fn new(now: Instant, kind: MediaKind, ssrc: u32, epoch: u64, first: u64) -> Self {
-        Self {
-            ssrc,
-            epoch,
-            origin: epoch,
-            sequence: SequenceExtender::default(),
-            first,
-            last_at: now,
-            newest_keyframe: None,
-            history: History::new(kind),
-            missing: Missing::default(),
-            reception: Reception::new(ssrc, kind.clock_rate_hz(), first),
-            report: None,
-        }
     }
 }
 

@@ -8,9 +8,10 @@ use seodang_rtp::{ReportBlock, RtcpWriter, RtpView, TransportArrivals};
 
 use super::bindings::{Binding, Bindings};
 use super::layers::MOST_LAYERS;
-use super::line::{Layer, Line, Stream};
+use super::line::{Layer, Line};
 use super::remote::Remote;
 use super::stats::Counters;
+use super::stream::Stream;
 use super::{Negotiated, Output};
 
 /// A participant as one who sends.

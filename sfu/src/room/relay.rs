@@ -10,10 +10,10 @@ use std::time::Instant;
 use seodang_model::{MediaKind, ParticipantId};
 use seodang_rtp::{RtpHeader, SenderInfo};
 
-use super::Room;
 use super::line::{LayerId, Line, Received};
 use super::parcel::{LayerName, Need, Parcel, RelayedPacket, Sender, SentLine};
 use super::publisher::Publisher;
+use super::{Output, Room};
 
 /// Workers there may be: one bit of a set each.
 pub(super) const MOST_WORKERS: usize = 64;
@@ -26,6 +26,8 @@ pub(super) struct Relay {
     roster: Vec<Sender>,
     /// Seats of those who send elsewhere.
     pub(super) seats: Vec<usize>,
+    /// Workers that were told farewell because of a fault.
+    parted: Vec<usize>,
 }
 
 /// The room of the lesson on another worker.
@@ -111,6 +113,23 @@ impl Room {
         }
     }
 
+    /// A fault in what the others are told: they hear that nobody is here, for which nothing else of the room is looked at.
+    pub(crate) fn part_after_fault(&mut self) {
+        let workers = self.relay.peers.iter().map(|peer| peer.worker);
+        self.relay.parted.extend(workers);
+        self.part();
+    }
+
+    /// Somebody connects: those from whom a fault parted this room are met again. Not before, as the fault may be there
+    /// still.
+    pub(super) fn meet_again(&mut self) {
+        let parted = std::mem::take(&mut self.relay.parted);
+        if !parted.is_empty() {
+            self.stay();
+            self.meet(&parted);
+        }
+    }
+
     /// The workers for whose room something waits.
     pub(crate) fn addressees(&self, into: &mut Vec<usize>) {
         for peer in &self.relay.peers {
@@ -175,8 +194,16 @@ impl Room {
         parcel.needs = needs;
     }
 
-    /// Relays an accepted packet to the rooms that need it. For a picture that finds no place a key frame is wished.
-    pub(super) fn relay(&mut self, id: LayerId, received: &Received, header: RtpHeader, payload: &[u8]) {
+    /// Relays an accepted packet to the rooms that need it. For a picture that finds no place a key frame is asked for.
+    pub(super) fn relay(
+        &mut self,
+        now: Instant,
+        id: LayerId,
+        received: &Received,
+        header: RtpHeader,
+        payload: &[u8],
+        out: &mut dyn Output,
+    ) {
         let Some(publisher) = self.publishers[id.line.seat].as_mut() else {
             return;
         };
@@ -196,6 +223,7 @@ impl Room {
             level: received.level,
             report: stream.and_then(|stream| stream.report),
         };
+        let mut dropped = false;
         for peer in &mut self.relay.peers {
             if workers & (1 << peer.worker) == 0 {
                 continue;
@@ -205,9 +233,12 @@ impl Room {
                 continue;
             }
             self.counters.dropped_relay_full += 1;
-            if line.source.kind() == MediaKind::Video {
-                line.layers[id.layer].wishes.wish();
-            }
+            dropped = true;
+        }
+        if dropped && line.source.kind() == MediaKind::Video {
+            line.layers[id.layer].wishes.wish();
+            // A first wish has no time of its own: it would wait for the seat's next timer.
+            publisher.ask_keyframes(now, &mut self.writer, &mut self.counters, out);
         }
     }
 
@@ -312,4 +343,12 @@ fn sender(publisher: &Publisher) -> Option<Sender> {
         participant: publisher.participant,
         lines,
     })
+}
+
+#[cfg(test)]
+impl Room {
+    /// Breaks it, so that telling others something panics.
+    pub(crate) fn break_parcels(&mut self) {
+        self.relay.seats.push(usize::MAX);
+    }
 }

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use seodang_model::MediaKind;
-use seodang_rtp::{NtpTime, RtpHeader, SenderInfo, Vp8Descriptor};
+use seodang_rtp::{NtpTime, RtpHeader, SenderInfo, Vp8Descriptor, begins_keyframe};
 
 use super::NegotiatedSlot;
 use super::history::Stored;
@@ -87,6 +87,13 @@ pub(super) struct Outgoing<'a> {
     pub(super) switched: bool,
 }
 
+impl Incoming<'_> {
+    /// Whether it is the first packet of a key frame.
+    pub(super) fn begins_keyframe(&self) -> bool {
+        self.vp8.is_some_and(|vp8| begins_keyframe(self.payload, &vp8))
+    }
+}
+
 const SEQUENCE_NUMBER_SIZE: usize = 2;
 
 impl Outgoing<'_> {
@@ -138,6 +145,11 @@ impl Slot {
     pub(super) fn pause(&mut self, line: LineId) {
         self.aim(None, |_| false);
         self.paused = Some(line);
+    }
+
+    /// Its feed goes on with the next packet that may begin one, above everything that was given out.
+    pub(super) fn break_off(&mut self) {
+        self.feed = None;
     }
 
     pub(super) fn target(&self) -> Option<LayerId> {

@@ -7,12 +7,14 @@ use seodang_model::{MediaKind, ParticipantId, Publication};
 use seodang_rtp::ReportBlocks;
 
 use super::Negotiated;
-use super::downlink::{Downlink, Losses, Rate};
+use super::downlink::Downlink;
 use super::line::{LayerId, LineId};
+use super::losses::{Losses, Rate};
 use super::loudness::{Voice, choose_voices};
-use super::nack::{LineQuality, ResendBudget, Resends};
+use super::pacing::{PACED_BELOW_BPS, Pacing, Turn};
+use super::resend::{Allowance, LineQuality, ResendBudget, Resends};
 use super::round_trip::RoundTrip;
-use super::slot::Slot;
+use super::slot::{Incoming, Slot};
 
 /// A participant as one who receives.
 pub(super) struct Subscriber {
@@ -25,6 +27,7 @@ pub(super) struct Subscriber {
     /// Everything that is sent.
     pub(super) sent: Rate,
     pub(super) downlink: Downlink,
+    pub(super) pacing: Pacing,
     losses: Losses,
     pub(super) round_trip: RoundTrip,
     pub(super) generation: u32,
@@ -51,6 +54,7 @@ impl Subscriber {
             budget: ResendBudget::new(now),
             sent: Rate::default(),
             downlink: Downlink::default(),
+            pacing: Pacing::default(),
             losses: Losses::default(),
             round_trip: RoundTrip::default(),
             generation: 0,
@@ -64,6 +68,7 @@ impl Subscriber {
         self.slots = media.slots.iter().cloned().map(Slot::new).collect();
         self.resends.resize_with(self.slots.len(), Resends::default);
         self.budget = ResendBudget::new(now);
+        self.pacing.reset(self.slots.len());
         (self.sent, self.downlink, self.losses) = Default::default();
         self.round_trip = RoundTrip::default();
     }
@@ -72,6 +77,7 @@ impl Subscriber {
         self.ready = false;
         self.slots.clear();
         self.resends.clear();
+        self.pacing.reset(0);
         self.told = None;
     }
 
@@ -87,11 +93,59 @@ impl Subscriber {
         wishes.find(|wish| wish.mid == mid && wish.source.kind() == MediaKind::Video)
     }
 
+    /// A packet of `bytes` was given to the slot at `place` for the first time.
+    pub(super) fn gave(&mut self, now: Instant, place: usize, bytes: usize) {
+        self.budget.sent(now, bytes);
+        self.count_sent(now, bytes);
+        let would_ask = self.slots.get(place).is_some_and(|slot| slot.media.nack);
+        self.losses.given(bytes, would_ask);
+    }
+
+    /// A packet was lost on the way to the participant.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if let Some(share) = self.losses.asked(now) {
+            self.downlink.note_loss(share);
+        }
+    }
+
+    /// How fast pictures go out where they wait for each other; `None`: as they come.
+    pub(super) fn paced_bps(&self) -> Option<u64> {
+        // What waited for a line that is good again goes out without making another burst.
+        let rest = || self.pacing.is_busy().then_some(PACED_BELOW_BPS);
+        self.downlink.paced_bps().or_else(rest)
+    }
+
+    /// What becomes of a packet that a slot takes, and that came `late` or in order.
+    pub(super) fn turn(&mut self, place: usize, packet: &Incoming<'_>, late: bool) -> Turn {
+        let slot = &self.slots[place];
+        if slot.media.kind == MediaKind::Audio || self.paced_bps().is_none() {
+            return Turn::Now;
+        }
+        self.pacing.turn(place, slot, packet, late)
+    }
+
+    /// Counts what is sent.
+    pub(super) fn count_sent(&mut self, now: Instant, bytes: usize) {
+        self.sent.add(now, bytes);
+        if let Some(bps) = self.paced_bps() {
+            self.pacing.spend(now, bytes, bps);
+        }
+    }
+
     /// What repair has to reckon with.
     pub(super) fn line_quality(&self) -> LineQuality {
         LineQuality {
             round_trip: self.round_trip.get(),
-            own_loss: self.downlink.own_loss(),
+            own_loss: self.downlink.loss_to_repair(),
+        }
+    }
+
+    /// What of it may be sent again.
+    pub(super) fn allowance(&self) -> Allowance {
+        match self.downlink.thin_bps() {
+            Some(bps) => Allowance::Thin(bps),
+            None if self.line_quality().is_very_lossy() => Allowance::VeryLossy,
+            None => Allowance::Usual,
         }
     }
 
@@ -102,7 +156,7 @@ impl Subscriber {
             self.losses.add(&report);
         }
         let before = self.downlink.limit_bps();
-        if let Some((loss, sent_bps)) = self.losses.take(now).zip(self.sent.bps()) {
+        if let Some((loss, sent_bps)) = self.losses.take(now) {
             self.downlink.handle_loss(now, loss, sent_bps);
         }
         self.downlink.limit_bps() != before

@@ -1,6 +1,7 @@
 //! The room with hand-set time and collected output.
 
 mod abuse;
+mod bursts;
 mod captures;
 mod feedback;
 mod layers;
@@ -18,6 +19,7 @@ use seodang_model::protocol::{MediaState, SlotInfo, ViewSlot};
 use seodang_model::{MediaKind, ParticipantId, Publication, Rights, Source};
 use seodang_rtp::{FrameSize, Rtcp, RtcpWriter, RtpHeader, RtpView, read_rtcp};
 
+use super::downlink::Downlink;
 use super::*;
 use crate::SfuEvent;
 
@@ -331,6 +333,13 @@ impl Class {
             );
         }
         self.now = until;
+    }
+
+    /// The line to `number` is known to carry so much, or nothing limits it as far as known.
+    pub(super) fn thin(&mut self, number: usize, bps: Option<u64>) {
+        let seat = self.room.seats[&who(number)];
+        let subscriber = self.room.subscribers[seat].as_mut().expect("a seat");
+        subscriber.downlink = bps.map_or_else(Downlink::default, |bps| Downlink::thin(self.now, bps));
     }
 
     pub(super) fn forget(&mut self) {

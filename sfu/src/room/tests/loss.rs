@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
-use people::{Sender, Watcher};
+use people::{Habit, Sender, Watcher};
 
 /// One way of a datagram.
 const DELAY: Duration = Duration::from_millis(20);
@@ -28,6 +28,7 @@ struct Lines {
     /// Repair by RTX on the publisher's line; watcher 0 never has it, watcher 1 always.
     rtx_up: bool,
     seed: u64,
+    watchers: Habit,
 }
 
 /// What came of it.
@@ -119,7 +120,7 @@ fn run(lines: Lines) -> Outcome {
     };
     let start = class.now;
     let mut sender = Sender::new(start, lines.rtx_up);
-    let mut watchers = [0, 1].map(|number| Watcher::new(number, start));
+    let mut watchers = [0, 1].map(|number| Watcher::new(number, lines.watchers, start));
     let mut up = Repair::default();
     let mut down = [Repair::default(); 2];
     let mut plis = 0;
@@ -190,7 +191,7 @@ fn run(lines: Lines) -> Outcome {
 }
 
 /// Runs each way with and without RTX upstream, and holds the outcome against the limits.
-fn check(loss: f64, least_whole_percent: u32) -> Vec<(Lines, Outcome)> {
+fn check(loss: f64, least_whole_percent: u32, watchers: Habit) -> Vec<(Lines, Outcome)> {
     let mut outcomes = Vec::new();
     for (loss_up, loss_down) in [(loss, loss), (loss, 0.0), (0.0, loss)] {
         for (rtx_up, seed) in [(true, 1), (true, 2), (false, 3), (false, 4)] {
@@ -199,6 +200,7 @@ fn check(loss: f64, least_whole_percent: u32) -> Vec<(Lines, Outcome)> {
                 loss_down,
                 rtx_up,
                 seed,
+                watchers,
             };
             let outcome = run(lines);
             println!("{lines:?} {outcome:?}");
@@ -240,12 +242,12 @@ fn assert_no_freeze(outcomes: &[(Lines, Outcome)]) {
 
 #[test]
 fn two_percent_of_loss_leave_ninety_nine_of_a_hundred_frames() {
-    assert_no_freeze(&check(0.02, 99));
+    assert_no_freeze(&check(0.02, 99, Habit::BROWSER));
 }
 
 #[test]
 fn ten_percent_of_loss_leave_ninety_seven_of_a_hundred_frames() {
-    let outcomes = check(0.1, 97);
+    let outcomes = check(0.1, 97, Habit::BROWSER);
     assert_no_freeze(&outcomes);
     assert!(
         outcomes.iter().all(|(_, outcome)| outcome.plis < 12),
@@ -255,5 +257,48 @@ fn ten_percent_of_loss_leave_ninety_seven_of_a_hundred_frames() {
 
 #[test]
 fn thirty_percent_of_loss_leave_eighty_five_of_a_hundred_frames() {
-    assert_no_freeze(&check(0.3, 85));
+    assert_no_freeze(&check(0.3, 85, Habit::BROWSER));
+}
+
+/// A browser that gave a packet up says so three seconds later.
+#[test]
+fn at_thirty_percent_no_browser_stands_still_for_two_seconds_in_an_hour() {
+    let minutes = (100..160).map(|seed| Lines {
+        loss_up: 0.0,
+        loss_down: 0.3,
+        rtx_up: true,
+        seed,
+        watchers: Habit::BROWSER,
+    });
+    assert_no_freeze(&minutes.map(|lines| (lines, run(lines))).collect::<Vec<_>>());
+}
+
+/// Their requests come too seldom and end too soon for a browser's bounds.
+#[test]
+fn at_thirty_percent_a_receiver_that_asks_five_times_and_hides_its_loss_seldom_stands_still_for_long() {
+    let mut seen = Vec::new();
+    for (loss_up, loss_down) in [(0.3, 0.3), (0.0, 0.3)] {
+        for seed in 0..15 {
+            let lines = Lines {
+                loss_up,
+                loss_down,
+                rtx_up: seed % 2 == 0,
+                seed,
+                watchers: Habit::STR0M,
+            };
+            let outcome = run(lines);
+            println!("{lines:?} {outcome:?}");
+            for watcher in outcome.watchers {
+                let missed = watcher.down.lost + outcome.up.lost;
+                assert!(watcher.down.resent <= 2 * missed, "{lines:?} {watcher:?}");
+                assert!(
+                    watcher.whole * 100 >= outcome.frames * 95,
+                    "{lines:?} {watcher:?}"
+                );
+                seen.push(watcher.longest_freeze);
+            }
+        }
+    }
+    let long = seen.iter().filter(|freeze| **freeze > Duration::from_secs(2));
+    assert!(long.count() <= 2, "of {} minutes: {seen:?}", seen.len());
 }

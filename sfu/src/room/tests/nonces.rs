@@ -64,6 +64,11 @@ enum Step {
     Leave {
         number: usize,
     },
+    /// What a line is known to carry changes: pictures wait in the source's ring.
+    Thin {
+        number: usize,
+        bps: Option<u64>,
+    },
     Wait {
         ms: u64,
     },
@@ -91,6 +96,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..PEOPLE, 4000u32..60_000).prop_map(|(number, jump)| Step::Restart { number, jump }),
         1 => (0..PEOPLE).prop_map(|number| Step::Reconnect { number }),
         1 => (0..PEOPLE).prop_map(|number| Step::Leave { number }),
+        2 => (0..PEOPLE, prop_oneof![Just(Some(300_000)), Just(Some(2_000)), Just(None)])
+            .prop_map(|(number, bps)| Step::Thin { number, bps }),
         3 => (0u64..200).prop_map(|ms| Step::Wait { ms }),
     ]
 }
@@ -108,6 +115,8 @@ struct Watch {
     repairs: usize,
     switches: usize,
     layer_switches: usize,
+    /// Pictures that did not go out when they came.
+    waited: usize,
 }
 
 impl Watch {
@@ -270,9 +279,11 @@ fn run(steps: &[Step]) -> Watch {
                 watch.connections[number] += 1;
                 enter(&mut class, number);
             }
+            Step::Thin { number, bps } => class.thin(number, bps),
             Step::Wait { ms } => class.wait(ms),
         }
         for given in std::mem::take(&mut class.out.rtp) {
+            watch.waited += usize::from(matches!(step, Step::Wait { .. }));
             watch.check(&given);
         }
         class.forget();
@@ -331,5 +342,44 @@ fn the_watch_sees_resends_and_switches() {
         watch.repairs,
         watch.switches,
         watch.layer_switches
+    );
+}
+
+#[test]
+fn the_watch_sees_pictures_that_waited() {
+    let view = |round: usize| Step::View {
+        number: 1,
+        shown: [round / 20 % 2 * 2, LAYERED],
+        width: 160,
+    };
+    let mut steps = Vec::new();
+    for round in 0..200 {
+        if round % 20 == 0 {
+            steps.push(view(round));
+        }
+        let bps = (round % 50 < 40).then_some(6_000);
+        steps.push(Step::Thin { number: 1, bps });
+        for number in [0, 2] {
+            steps.push(Step::Picture {
+                number,
+                back: 0,
+                skip: 1,
+                key: round % 10 == 5,
+            });
+        }
+        steps.push(Step::Nack {
+            number: 1,
+            slot: 0,
+            behind: 1,
+        });
+        steps.push(Step::Wait { ms: 33 });
+    }
+    let watch = run(&steps);
+    assert!(
+        watch.waited > 20 && watch.switches > 3 && watch.repairs > 20,
+        "{} {} {}",
+        watch.waited,
+        watch.switches,
+        watch.repairs
     );
 }

@@ -86,6 +86,28 @@ fn a_repaired_packet_is_forwarded_as_the_one_it_repairs() {
 }
 
 #[test]
+fn who_asks_for_a_third_of_what_came_gets_key_frames_twice() {
+    let mut class = looking();
+    for number in 11..111 {
+        class.camera(2, number, false);
+        class.wait(15);
+        for watcher in [0, 1].into_iter().filter(|_| number % 3 == 0) {
+            let missed = class.given(watcher).last().map(|given| given.index as u16);
+            class.rtcp(watcher, |writer| {
+                writer.nack(9, slot_ssrc(watcher, 0), missed.into_iter())
+            });
+        }
+        class.forget();
+    }
+    let given = |class: &Class| [0, 1, 3].map(|watcher| class.given(watcher).len());
+    class.camera(2, 111, true);
+    assert_eq!(given(&class), [2, 2, 1], "before any report tells of it");
+    class.forget();
+    class.camera(2, 112, false);
+    assert_eq!(given(&class), [1, 1, 1]);
+}
+
+#[test]
 fn what_was_repaired_is_reported_as_lost() {
     let mut class = looking();
     class.camera(2, 11, false);

@@ -518,6 +518,31 @@ fn what_a_busy_worker_has_no_place_for_is_dropped_and_a_key_frame_mends_it() {
 }
 
 #[test]
+fn the_key_frame_for_what_a_busy_worker_has_no_place_for_is_asked_at_once() {
+    let mut spread = Spread::of(&[2], &[1], 1, 1);
+    spread.join(0, 0);
+    spread.rooms[0].connect_layered(0, 1, 1);
+    spread.publish(0, 0, Camera);
+    spread.view(1, 1, 1, &[(0, of(0, Camera))]);
+    // No SSRC was announced: whom to ask for a key frame is known from the first one on, so none was ever asked for.
+    let layers = 0..3;
+    for layer in layers.clone() {
+        spread.rooms[0].send(0, &layered(0, layer, 1, true));
+    }
+    spread.settle();
+    assert_eq!(spread.rooms[0].out.plis(who(0)), 0);
+    let mut count = 1;
+    while counters(&spread.rooms[0])["dropped_relay_full"] == 0 {
+        count += 1;
+        for layer in layers.clone() {
+            spread.rooms[0].send(0, &layered(0, layer, count, false));
+        }
+        assert!(count < 5_000, "a queue without end");
+    }
+    assert_eq!(spread.rooms[0].out.plis(who(0)), 1, "no timer is waited for");
+}
+
+#[test]
 fn the_loudest_of_all_rooms_are_heard_in_all_rooms() {
     let people: Vec<_> = (0..6).collect();
     let mut spread = Spread::of(&people[..3], &people[3..], 0, 3);
@@ -674,6 +699,60 @@ fn forged_or_stale_parcels_of_nobody_change_nothing() {
     let Class { room, out, .. } = &mut spread.rooms[1];
     room.handle_parcel(now, 0, &parcel, out);
     assert!(out.rtp.is_empty() && !room.is_spread());
+}
+
+#[test]
+fn a_room_that_a_fault_parted_from_the_others_meets_them_again_when_somebody_connects() {
+    // Before and after they were told.
+    for told in [false, true] {
+        let mut spread = Spread::watched();
+        spread.rooms[1].room.part_after_fault();
+        if told {
+            spread.settle();
+            assert!(!spread.rooms[0].room.is_spread() && !spread.rooms[1].room.is_spread());
+        }
+        spread.rooms[1].connect(1, 2, 2);
+        spread.settle();
+        spread.forget();
+        spread.camera(0, 0, 2, true);
+        assert_eq!(spread.seen(1, 1), [2], "told: {told}");
+    }
+}
+
+#[test]
+fn nothing_of_an_emptied_room_stays_in_the_other() {
+    let mut spread = Spread::of(&[0, 3], &[1, 2], 2, 2);
+    for (room, number) in [(0, 0), (1, 1)] {
+        spread.publish(room, number, Camera);
+        spread.publish(room, number, Microphone);
+        spread.view(1 - room, [2, 3][room], 1, &[(0, of(number, Camera))]);
+        spread.camera(room, number, 1, true);
+    }
+    let senders = |spread: &Spread| spread.rooms[0].room.publishers.iter().flatten().count();
+    assert_eq!(senders(&spread), 3);
+    for number in [1, 2] {
+        let now = spread.rooms[1].now;
+        let Class { room, out, .. } = &mut spread.rooms[1];
+        room.leave(now, who(number), out);
+        spread.settle();
+    }
+    assert!(spread.rooms[1].room.is_over());
+    let room = &spread.rooms[0].room;
+    assert_eq!(
+        (senders(&spread), room.seats.len(), room.relay.seats.len()),
+        (2, 2, 0)
+    );
+    let lines = room.publishers.iter().flatten().flat_map(|one| &one.lines);
+    let mut told = lines.map(|line| {
+        (
+            line.elsewhere.len(),
+            line.relays.iter().any(|workers| *workers != 0),
+        )
+    });
+    assert!(told.all(|line| line == (0, false)));
+    let before = counters(&spread.rooms[0])["packets_relayed"];
+    spread.camera(0, 0, 2, true);
+    assert_eq!(counters(&spread.rooms[0])["packets_relayed"], before);
 }
 
 /// Senders 0 and 1 and watchers 2 and 3, of whom the first are on worker 0.

@@ -129,10 +129,55 @@ fn part_of_picture(sequence_number: u16, frame: u32, place: u8, packets: u8, key
     bytes
 }
 
-/// A browser that watches, as libwebrtc does it: asks for a missing packet up to ten times, once in a round trip, and
-/// for a key frame after three seconds without a picture.
+/// How somebody who watches asks for what is missing, and tells of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habit {
+    /// Requests for one packet.
+    most_asks: u32,
+    /// Time between two of them, and how often it looks for what is missing.
+    between: Duration,
+    turn: Duration,
+    /// It looks as soon as a gap is seen, too.
+    at_once: bool,
+    /// What is so many packets behind is not taken any more.
+    window: u16,
+    /// What came again counts as received in its reports.
+    hides_loss: bool,
+    /// A key frame is asked for when whole frames wait for so long for one that lacks a packet, and as long after
+    /// the last time.
+    patience: Duration,
+    asks_again_after: Duration,
+}
+
+impl Habit {
+    /// As libwebrtc does it.
+    pub(super) const BROWSER: Self = Self {
+        most_asks: 10,
+        between: MEASURED_ROUND_TRIP,
+        turn: Duration::from_millis(20),
+        at_once: true,
+        window: 1_000,
+        hides_loss: false,
+        patience: Duration::from_secs(3),
+        asks_again_after: Duration::from_secs(3),
+    };
+    /// As str0m 0.25 does it within the load tool, which asks for key frames.
+    pub(super) const STR0M: Self = Self {
+        most_asks: 5,
+        between: Duration::from_millis(105),
+        turn: Duration::from_millis(33),
+        at_once: false,
+        window: 100,
+        hides_loss: true,
+        patience: Duration::from_millis(250),
+        asks_again_after: Duration::from_millis(500),
+    };
+}
+
+/// Somebody who watches.
 pub(super) struct Watcher {
     number: usize,
+    habit: Habit,
     pub(super) next_at: Instant,
     pub(super) out: Vec<Vec<u8>>,
     highest: Option<u16>,
@@ -145,6 +190,7 @@ pub(super) struct Watcher {
     /// The next frame to be shown follows this one.
     shown: Option<u32>,
     shown_at: Instant,
+    stuck_since: Option<Instant>,
     asked_at: Instant,
     pub(super) longest_freeze: Duration,
     pub(super) freezes: u32,
@@ -160,17 +206,14 @@ struct Frame {
 
 /// With the mean jitter of both ways.
 const MEASURED_ROUND_TRIP: Duration = Duration::from_millis(44);
-/// libwebrtc looks at what is missing this often.
-const TURN: Duration = Duration::from_millis(20);
-const MOST_ASKS: u32 = 10;
-const PATIENCE: Duration = Duration::from_secs(3);
 /// What counts as one.
 const FREEZE: Duration = Duration::from_secs(2);
 
 impl Watcher {
-    pub(super) fn new(number: usize, start: Instant) -> Self {
+    pub(super) fn new(number: usize, habit: Habit, start: Instant) -> Self {
         Self {
             number,
+            habit,
             next_at: start,
             out: Vec::new(),
             highest: None,
@@ -180,6 +223,7 @@ impl Watcher {
             frames: BTreeMap::new(),
             shown: None,
             shown_at: start,
+            stuck_since: None,
             asked_at: start,
             longest_freeze: Duration::ZERO,
             freezes: 0,
@@ -201,17 +245,23 @@ impl Watcher {
             view
         };
         let number = view.header.sequence_number;
-        self.received += u32::from(bytes[1] & 0x7f != SLOT_RTX);
-        self.missing.remove(&number);
         let highest = *self.highest.get_or_insert(number);
         let ahead = number.wrapping_sub(highest);
+        if ahead >= 0x8000 && ahead.wrapping_neg() > self.habit.window {
+            return;
+        }
+        let again = bytes[1] & 0x7f == SLOT_RTX;
+        let new = self.missing.remove(&number).is_some() || ahead < 0x8000 && ahead > 0;
+        self.received += u32::from(if self.habit.hides_loss { new } else { !again });
         if ahead < 0x8000 {
             for between in 1..ahead {
                 self.missing.insert(highest.wrapping_add(between), (0, now));
             }
             self.highest = Some(number);
             self.expected += u32::from(ahead);
-            self.ask(now);
+            if self.habit.at_once {
+                self.ask(now);
+            }
         }
         let payload = view.payload;
         let tail = &payload[payload.len() - 7..];
@@ -237,8 +287,14 @@ impl Watcher {
                     .find(|number| Some(*number) > self.shown)
             };
             let Some(number) = follows.or_else(key) else {
+                let waits = self.frames.range(self.shown.map_or(0, |shown| shown + 1)..);
+                self.stuck_since = match self.stuck_since {
+                    _ if !waits.into_iter().any(|(_, frame)| whole(frame)) => None,
+                    since => since.or(Some(now)),
+                };
                 return;
             };
+            self.stuck_since = None;
             if self.shown.is_some() {
                 let stood_still = now - self.shown_at;
                 self.longest_freeze = self.longest_freeze.max(stood_still);
@@ -253,9 +309,16 @@ impl Watcher {
         if now < self.next_at {
             return;
         }
-        self.next_at = now + TURN;
+        self.next_at = now + self.habit.turn;
         self.ask(now);
-        if now - self.shown_at.max(self.asked_at) > PATIENCE {
+        let since = if self.habit.hides_loss {
+            self.stuck_since
+        } else {
+            Some(self.shown_at)
+        };
+        if since.is_some_and(|since| now - since > self.habit.patience)
+            && now - self.asked_at > self.habit.asks_again_after
+        {
             self.asked_at = now;
             let mut writer = RtcpWriter::default();
             writer.pli(1, slot_ssrc(self.number, 0));
@@ -269,9 +332,9 @@ impl Watcher {
             if *at <= now {
                 due.push(*number);
                 *asked += 1;
-                *at = now + MEASURED_ROUND_TRIP;
+                *at = now + self.habit.between;
             }
-            *asked < MOST_ASKS
+            *asked < self.habit.most_asks
         });
         if due.is_empty() {
             return;
