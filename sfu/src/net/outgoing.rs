@@ -318,8 +318,14 @@ mod tests {
             let (_, all, messages) = outgoing.arranged();
             prop_assert_eq!(all.len(), packets.len());
             // Where a packet begins says which one it is.
-            let mut start = 0;
-            let starts: Vec<u32> = packets.iter().map(|(length, ..)| std::mem::replace(&mut start, start + u32::from(*length))).collect();
+            let starts: Vec<u32> = packets
+                .iter()
+                .scan(0, |end, (length, ..)| {
+                    let start = *end;
+                    *end += u32::from(*length);
+                    Some(start)
+                })
+                .collect();
             for to in 0..3 {
                 let to_port = messages.iter().filter(|message| message.to.address() == Some(at(to)));
                 let sent: Vec<u32> = to_port.flat_map(|message| &all[message.packets.clone()]).map(|packet| packet.start).collect();
