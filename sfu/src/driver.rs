@@ -4,6 +4,7 @@ mod candidates;
 mod connection;
 mod counters;
 mod events;
+mod filling;
 mod gathering;
 mod links;
 mod outbox;

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Time between two looks: twice as much would save a class that shows six of thirty another fifth, and a delay of 2 ms
 /// would no longer be kept.
 const RHYTHM: Duration = Duration::from_millis(1);
+/// How often a worker that reads in a rhythm looks for connections over TCP while there are none: each look is a call into
+/// the kernel (a twentieth of what a page of six costs), and a connection may take that much longer to be made.
+const LISTENING_PERIOD: Duration = Duration::from_millis(10);
 /// The rate is taken over this time.
 const WINDOW: Duration = Duration::from_millis(100);
 /// Datagrams read in a second from which on reading has a rhythm.
@@ -23,6 +26,8 @@ pub(super) struct Gathering {
     /// The count at that time.
     before: u64,
     gathers: bool,
+    /// When TCP was looked for last.
+    listened_at: Instant,
 }
 
 impl Gathering {
@@ -31,6 +36,7 @@ impl Gathering {
             window_began: now,
             before: 0,
             gathers: false,
+            listened_at: now,
         }
     }
 
@@ -50,6 +56,15 @@ impl Gathering {
     /// How long after the last time datagrams are read again, whether or not there are any; `None`: when there are.
     pub(super) fn rhythm(&self) -> Option<Duration> {
         self.gathers.then_some(RHYTHM)
+    }
+
+    /// Whether it is time to look for what happened on TCP, on which there are connections or none.
+    pub(super) fn listens(&mut self, now: Instant, connected: bool) -> bool {
+        let due = connected || now >= self.listened_at + LISTENING_PERIOD;
+        if due {
+            self.listened_at = now;
+        }
+        due
     }
 }
 
@@ -84,6 +99,18 @@ mod tests {
             None,
             "silence ends it"
         );
+    }
+
+    #[test]
+    fn connections_are_looked_for_at_once_where_there_are_some_and_else_now_and_then() {
+        let start = Instant::now();
+        let mut gathering = Gathering::new(start);
+        let looks = |gathering: &mut Gathering, connected| {
+            let turns = (1..=100).filter(|turn| gathering.listens(start + *turn * RHYTHM, connected));
+            turns.count()
+        };
+        assert_eq!(looks(&mut gathering, false), 10);
+        assert_eq!(looks(&mut Gathering::new(start), true), 100);
     }
 
     struct Class {

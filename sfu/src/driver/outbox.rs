@@ -11,6 +11,7 @@ use seodang_model::protocol::{IceState, MediaState};
 use super::connection::Connection;
 use super::counters::Counters;
 use super::events::Events;
+use super::filling::fill;
 use crate::SfuEvent;
 use crate::net::{BatchSocket, Lane, Outgoing, Streams, is_stream};
 use crate::room::Output;
@@ -51,7 +52,7 @@ impl Outbox {
         if is_stream(to) {
             self.stream(start, to);
         } else {
-            self.outgoing.add(start, &mut Lane::default(), to);
+            self.outgoing.add(start, NO_STREAM, &mut Lane::default(), to);
         }
     }
 
@@ -130,11 +131,12 @@ impl Outbox {
         }
     }
 
-    /// Seals a packet of `length` bytes behind what waits, and lets it wait there as well. `seal` appends it, sealed; `false`
-    /// when it cannot be.
+    /// Seals a packet of `length` bytes behind what waits, and lets it wait there as well, in its stream. `seal` appends it,
+    /// sealed; `false` when it cannot be.
     fn seal_and_send(
         &mut self,
         to: ParticipantId,
+        stream: u32,
         length: usize,
         seal: impl FnOnce(&mut Sealer, &mut Vec<u8>) -> bool,
     ) {
@@ -157,21 +159,28 @@ impl Outbox {
         } else if is_stream(address) {
             self.stream(start, address);
         } else {
-            self.outgoing.add(start, &mut connection.lane, address);
+            self.outgoing.add(start, stream, &mut connection.lane, address);
         }
     }
 
     fn send_rtp(&mut self, to: ParticipantId, index: u64, parts: [&[u8]; 3]) {
         let length = parts.iter().map(|part| part.len()).sum();
-        self.seal_and_send(to, length, |sealer, bytes| {
+        let stream = parts[0].get(8..12).map_or(NO_STREAM, |ssrc| {
+            u32::from_be_bytes([ssrc[0], ssrc[1], ssrc[2], ssrc[3]])
+        });
+        self.seal_and_send(to, stream, length, |sealer, bytes| {
             let start = bytes.len();
             for part in parts {
                 bytes.extend_from_slice(part);
             }
+            fill(bytes, start);
             sealer.seal_rtp(index, bytes, start)
         });
     }
 }
+
+/// Datagrams that are no RTP keep their place among each other.
+const NO_STREAM: u32 = 0;
 
 impl Output for Outbox {
     fn rtp(&mut self, to: ParticipantId, index: u64, header: &[u8; 12], prefix: &[u8], payload: &[u8]) {
@@ -183,7 +192,7 @@ impl Output for Outbox {
     }
 
     fn rtcp(&mut self, to: ParticipantId, compound: &[u8]) {
-        self.seal_and_send(to, compound.len(), |sealer, bytes| {
+        self.seal_and_send(to, NO_STREAM, compound.len(), |sealer, bytes| {
             sealer.seal_rtcp(compound, bytes)
         });
     }

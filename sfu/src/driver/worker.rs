@@ -260,6 +260,12 @@ impl Worker {
         {
             // Commands and timers are in no greater hurry.
             std::thread::sleep((read_at + rhythm).saturating_duration_since(Instant::now()));
+            let streams = self.out.streams.as_ref();
+            let connected = streams.is_some_and(|streams| !streams.is_empty());
+            if !self.gathering.listens(Instant::now(), connected) {
+                // Datagrams and commands are looked for in every turn anyway.
+                return Ok(());
+            }
             next = None;
         }
         let time = next.map_or(Duration::ZERO, |next| {

@@ -1,8 +1,9 @@
 //! Packets on their way out: one after the other in one memory, in a lane for each address, cut into messages when they
 //! are sent.
 //!
-//! A message is a run of packets of one size to one address, of which only the last may be shorter: that is what the kernel
-//! cuts apart again (udp(7), `UDP_SEGMENT`). Packets of one lane keep their order.
+//! A message holds packets of one size to one address, of which only the last may be shorter: that is what the kernel
+//! cuts apart again (udp(7), `UDP_SEGMENT`). Packets of one stream keep their order; those of different streams may pass each
+//! other, so that a packet of sound between those of a picture does not make two messages of it.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -19,6 +20,8 @@ const MOST_SEAL_BYTES: usize = 16 + 4;
 const MOST_SEGMENTS: usize = 64;
 /// Bytes of a message: what an IPv4 datagram holds, and some to spare.
 const MOST_MESSAGE_BYTES: usize = 65_000;
+/// Packets of a lane among which those of one message are looked for: four pictures, or a whole turn of a class.
+const LOOKED_THROUGH: usize = 16;
 /// Larger packets may not fit through the network in one piece, and the kernel does not cut and fragment both.
 const MOST_SEGMENT_BYTES: u16 = 1_432;
 
@@ -33,6 +36,8 @@ pub(crate) struct Outgoing {
     round: u64,
     arranged: Vec<Packet>,
     messages: Vec<Message>,
+    /// What is left of a lane while it is arranged.
+    rest: Vec<Waiting>,
 }
 
 /// Where the packets to one receiver wait; kept by whoever sends to it.
@@ -45,7 +50,13 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 struct Packets {
     to: SocketAddr,
-    packets: Vec<Packet>,
+    packets: Vec<Waiting>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    stream: u32,
+    packet: Packet,
 }
 
 /// A packet by its place in the memory.
@@ -75,6 +86,7 @@ impl Outgoing {
             round: 1,
             arranged: Vec::new(),
             messages: Vec::new(),
+            rest: Vec::new(),
         }
     }
 
@@ -98,8 +110,9 @@ impl Outgoing {
         &mut self.bytes
     }
 
-    /// Adds what was appended from `start` on as a packet.
-    pub(crate) fn add(&mut self, start: usize, lane: &mut Lane, to: SocketAddr) {
+    /// Adds what was appended from `start` on as a packet of a stream: one that keeps its place among those with the same
+    /// number to the same receiver.
+    pub(crate) fn add(&mut self, start: usize, stream: u32, lane: &mut Lane, to: SocketAddr) {
         let length = self.bytes.len() - start;
         debug_assert!(length <= MOST_PACKET_BYTES, "{length}");
         let current = lane.round == self.round && self.lanes[lane.place].to == to;
@@ -118,10 +131,11 @@ impl Outgoing {
             self.used += 1;
         }
         // The memory is far below 4 GiB, and a packet below 64 KiB.
-        self.lanes[lane.place].packets.push(Packet {
+        let packet = Packet {
             start: start as u32,
             length: length as u16,
-        });
+        };
+        self.lanes[lane.place].packets.push(Waiting { stream, packet });
     }
 
     /// Makes messages of everything that waits; of one packet each where the kernel does not cut those to an address.
@@ -131,17 +145,25 @@ impl Outgoing {
         for lane in &self.lanes[..self.used] {
             let to = Name::new(lane.to, socket_is_ipv6);
             let segments = cuts(lane.to);
-            let mut rest = &lane.packets[..];
-            while let Some(first) = rest.first() {
-                let count = if segments { run(rest) } else { 1 };
+            self.rest.clear();
+            self.rest.extend_from_slice(&lane.packets);
+            let mut from = 0;
+            while let Some(first) = self.rest.get(from) {
+                let segment_bytes = first.packet.length;
+                let count = if segments {
+                    gather(&mut self.rest[from..])
+                } else {
+                    1
+                };
                 let start = self.arranged.len();
-                self.arranged.extend_from_slice(&rest[..count]);
+                let message = &self.rest[from..from + count];
+                self.arranged.extend(message.iter().map(|waiting| waiting.packet));
                 self.messages.push(Message {
                     to,
                     packets: start..start + count,
-                    segment_bytes: if count == 1 { 0 } else { first.length },
+                    segment_bytes: if count == 1 { 0 } else { segment_bytes },
                 });
-                rest = &rest[count..];
+                from += count;
             }
         }
     }
@@ -162,22 +184,40 @@ impl Outgoing {
     }
 }
 
-/// How many packets from the first on make one message.
-fn run(packets: &[Packet]) -> usize {
-    let segment = packets[0].length;
+/// Brings the packets that make one message with the first one to the front, and says how many they are.
+fn gather(waiting: &mut [Waiting]) -> usize {
+    let segment = waiting[0].packet.length;
     if segment > MOST_SEGMENT_BYTES {
         return 1;
     }
-    let (mut count, mut bytes) = (0, 0);
-    for packet in packets.iter().take(MOST_SEGMENTS) {
-        bytes += usize::from(packet.length);
-        if packet.length > segment || bytes > MOST_MESSAGE_BYTES {
-            break;
-        }
+    let most = MOST_SEGMENTS.min(MOST_MESSAGE_BYTES / usize::from(segment.max(1)));
+    let mut count = 1;
+    while count < most
+        && waiting
+            .get(count)
+            .is_some_and(|next| next.packet.length == segment)
+    {
         count += 1;
-        if packet.length < segment {
-            break;
+    }
+    // Behind the first packet of another length: `count` to `place` are left for later messages.
+    let mut place = count;
+    let mut shorter = None;
+    while count < most && place < waiting.len().min(LOOKED_THROUGH) {
+        let Waiting { stream, packet } = waiting[place];
+        let in_order = waiting[count..place].iter().all(|left| left.stream != stream);
+        if in_order && packet.length == segment {
+            waiting[count..=place].rotate_right(1);
+            shorter = shorter.map(|shorter| shorter + 1);
+            count += 1;
+        } else if in_order && packet.length < segment && shorter.is_none() {
+            shorter = Some(place);
         }
+        place += 1;
+    }
+    // The packets of the message that come behind it in the lane are of other streams.
+    if let Some(shorter) = shorter.filter(|_| count < most) {
+        waiting[count..=shorter].rotate_right(1);
+        count += 1;
     }
     count
 }
@@ -238,20 +278,63 @@ mod tests {
         assert_eq!(outgoing.bytes.capacity(), capacity);
     }
 
+    #[test]
+    fn sound_between_the_packets_of_a_picture_does_not_cut_it_in_two() {
+        let (picture, sound, other) = (1, 2, 3);
+        let mut outgoing = Outgoing::new();
+        let mut ann = Lane::default();
+        let packets = [
+            (picture, 1_008),
+            (sound, 108),
+            (picture, 1_008),
+            (other, 800),
+            (picture, 1_008),
+            (sound, 108),
+            (other, 1_008),
+        ];
+        for (stream, length) in packets {
+            push_of(&mut outgoing, stream, length, &mut ann, 1);
+        }
+        outgoing.arrange(false, |_| true);
+        let messages = [vec![1_008, 1_008, 1_008, 108], vec![800, 108], vec![1_008]];
+        assert_eq!(
+            arranged(&outgoing, 1),
+            messages,
+            "the other picture's second packet waits for its first"
+        );
+    }
+
     proptest! {
         #[test]
-        fn every_message_can_be_cut_and_every_packet_is_in_one(lengths in prop::collection::vec((1_u16..1_500, 0_u16..3), 0..400)) {
+        fn every_message_can_be_cut_and_every_stream_keeps_its_order(
+            packets in prop::collection::vec((prop::sample::select(vec![80_u16, 90, 700, 1_000, 1_433]), 0_u16..3, 0_u32..4), 0..400),
+        ) {
             let mut outgoing = Outgoing::new();
             let mut lanes = [Lane::default(); 3];
-            for (length, to) in &lengths {
-                push(&mut outgoing, usize::from(*length), &mut lanes[usize::from(*to)], *to);
+            for (length, to, stream) in &packets {
+                push_of(&mut outgoing, *stream, usize::from(*length), &mut lanes[usize::from(*to)], *to);
             }
             outgoing.arrange(true, |_| true);
+            let (_, all, messages) = outgoing.arranged();
+            prop_assert_eq!(all.len(), packets.len());
+            // Where a packet begins says which one it is.
+            let starts: Vec<u32> = packets
+                .iter()
+                .scan(0, |end, (length, ..)| {
+                    let start = *end;
+                    *end += u32::from(*length);
+                    Some(start)
+                })
+                .collect();
             for to in 0..3 {
-                let sent: Vec<u16> = arranged(&outgoing, to).concat();
-                let wanted: Vec<u16> =
-                    lengths.iter().filter(|(_, of)| *of == to).map(|(length, _)| *length).collect();
-                prop_assert_eq!(sent, wanted);
+                let to_port = messages.iter().filter(|message| message.to.address() == Some(at(to)));
+                let sent: Vec<u32> = to_port.flat_map(|message| &all[message.packets.clone()]).map(|packet| packet.start).collect();
+                for stream in 0..4 {
+                    let of = |start: &&u32| starts.binary_search(start).is_ok_and(|place| packets[place].1 == to && packets[place].2 == stream);
+                    let sent: Vec<u32> = sent.iter().filter(of).copied().collect();
+                    let wanted: Vec<u32> = starts.iter().filter(of).copied().collect();
+                    prop_assert_eq!(sent, wanted);
+                }
                 for message in arranged(&outgoing, to) {
                     let total: usize = message.iter().copied().map(usize::from).sum();
                     prop_assert!(message.len() <= MOST_SEGMENTS && (total <= MOST_MESSAGE_BYTES || message.len() == 1));
@@ -263,9 +346,13 @@ mod tests {
     }
 
     fn push(outgoing: &mut Outgoing, length: usize, lane: &mut Lane, port: u16) {
+        push_of(outgoing, 0, length, lane, port);
+    }
+
+    fn push_of(outgoing: &mut Outgoing, stream: u32, length: usize, lane: &mut Lane, port: u16) {
         let start = outgoing.bytes().len();
         outgoing.bytes().resize(start + length, 7);
-        outgoing.add(start, lane, at(port));
+        outgoing.add(start, stream, lane, at(port));
     }
 
     fn at(port: u16) -> SocketAddr {

@@ -269,7 +269,7 @@ mod tests {
             for _ in 0..PACKETS {
                 let start = outgoing.bytes().len();
                 outgoing.bytes().resize(start + 1_000, 7);
-                outgoing.add(start, &mut lane, *to);
+                outgoing.add(start, 0, &mut lane, *to);
             }
         }
         let mut taken = Vec::new();

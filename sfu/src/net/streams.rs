@@ -129,6 +129,11 @@ impl Streams {
         })
     }
 
+    /// Whether nobody is connected.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
     /// Tells the poll of the listener.
     ///
     /// # Errors

@@ -215,7 +215,7 @@ fn send_all(socket: &mut BatchSocket, outgoing: &mut Outgoing, receivers: &[&Std
 fn push(outgoing: &mut Outgoing, length: usize, number: u8, lane: &mut Lane, to: SocketAddr) {
     let start = outgoing.bytes().len();
     outgoing.bytes().resize(start + length, number);
-    outgoing.add(start, lane, to);
+    outgoing.add(start, 0, lane, to);
 }
 
 fn all() -> Vec<u8> {
