@@ -469,7 +469,7 @@ fn give_again(
         return false;
     }
     let bytes = outgoing.len();
-    subscriber.count_sent(now, bytes);
+    subscriber.count_sent(now, place, bytes);
     let slot = &mut subscriber.slots[place];
     let to = subscriber.participant;
     if let Some(repair) = slot.repair(index, stored) {

@@ -26,6 +26,8 @@ pub(super) struct Subscriber {
     pub(super) budget: ResendBudget,
     /// Everything that is sent.
     pub(super) sent: Rate,
+    /// The sound in it.
+    sound: Rate,
     pub(super) downlink: Downlink,
     pub(super) pacing: Pacing,
     losses: Losses,
@@ -53,6 +55,7 @@ impl Subscriber {
             resends: Vec::new(),
             budget: ResendBudget::new(now),
             sent: Rate::default(),
+            sound: Rate::default(),
             downlink: Downlink::default(),
             pacing: Pacing::default(),
             losses: Losses::default(),
@@ -69,7 +72,7 @@ impl Subscriber {
         self.resends.resize_with(self.slots.len(), Resends::default);
         self.budget = ResendBudget::new(now);
         self.pacing.reset(self.slots.len());
-        (self.sent, self.downlink, self.losses) = Default::default();
+        (self.sent, self.sound, self.downlink, self.losses) = Default::default();
         self.round_trip = RoundTrip::default();
     }
 
@@ -96,7 +99,7 @@ impl Subscriber {
     /// A packet of `bytes` was given to the slot at `place` for the first time.
     pub(super) fn gave(&mut self, now: Instant, place: usize, bytes: usize) {
         self.budget.sent(now, bytes);
-        self.count_sent(now, bytes);
+        self.count_sent(now, place, bytes);
         let would_ask = self.slots.get(place).is_some_and(|slot| slot.media.nack);
         self.losses.given(bytes, would_ask);
     }
@@ -124,9 +127,13 @@ impl Subscriber {
         self.pacing.turn(place, slot, packet, late)
     }
 
-    /// Counts what is sent.
-    pub(super) fn count_sent(&mut self, now: Instant, bytes: usize) {
+    /// Counts what is sent for the slot at `place`.
+    pub(super) fn count_sent(&mut self, now: Instant, place: usize, bytes: usize) {
         self.sent.add(now, bytes);
+        let slot = self.slots.get(place);
+        if slot.is_some_and(|slot| slot.media.kind == MediaKind::Audio) {
+            self.sound.add(now, bytes);
+        }
         if let Some(bps) = self.paced_bps() {
             self.pacing.spend(now, bytes, bps);
         }
@@ -162,11 +169,12 @@ impl Subscriber {
         self.downlink.limit_bps() != before
     }
 
-    /// Takes the participant's own estimate; answers as [`Self::handle_reports`].
-    pub(super) fn handle_estimate(&mut self, now: Instant, bitrate_bps: u64) -> bool {
+    /// Takes the participant's own estimate, which browsers make of pictures alone; answers as [`Self::handle_reports`].
+    pub(super) fn handle_estimate(&mut self, now: Instant, pictures_bps: u64) -> bool {
         let before = self.downlink.limit_bps();
         if let Some(sent_bps) = self.sent.bps() {
-            self.downlink.handle_estimate(now, bitrate_bps, sent_bps);
+            let estimate_bps = pictures_bps.saturating_add(self.sound.bps().unwrap_or(0));
+            self.downlink.handle_estimate(now, estimate_bps, sent_bps);
         }
         self.downlink.limit_bps() != before
     }

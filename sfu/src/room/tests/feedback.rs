@@ -1,5 +1,5 @@
 use seodang_model::Source::{Camera, Microphone};
-use seodang_rtp::{NtpTime, SenderInfo};
+use seodang_rtp::{NtpTime, ReportBlock, SenderInfo};
 
 use super::*;
 
@@ -351,4 +351,40 @@ fn malformed_feedback_is_counted() {
     let mut stats = SfuStats::new();
     class.room.add_stats(&mut stats);
     assert_eq!(stats["rtcp_malformed"], 1);
+}
+
+/// Chromium's and Firefox's estimator (REMB) is given no sound.
+#[test]
+fn an_estimate_of_pictures_alone_is_no_sign_that_voices_beside_them_are_too_much() {
+    const PICTURE_BYTES: usize = 300;
+    for (pictures_share, thin) in [(1.0, false), (0.1, true)] {
+        let mut class = Class::of(4, 1, 4);
+        class.publish(1, Camera);
+        (1..4).for_each(|number| class.publish(number, Microphone));
+        class.view(0, 1, &[(0, of(1, Camera))]);
+        for second in 0..5_u16 {
+            for tick in second * 50..second * 50 + 50 {
+                (1..4).for_each(|number| class.microphone(number, tick, 20));
+                if tick % 5 == 0 {
+                    let mut packet = picture(1, tick / 5, tick == 0);
+                    packet.resize(PICTURE_BYTES, 0);
+                    class.send(1, &packet);
+                }
+                class.wait(20);
+            }
+            let estimate_bps = (10 * PICTURE_BYTES * 8) as f64 * pictures_share;
+            class.rtcp(0, |writer| writer.remb(1, estimate_bps as u64, &[]));
+            let block = ReportBlock {
+                ssrc: slot_ssrc(0, 0),
+                highest: 1_000 + u32::from(second) * 100,
+                lost: if second == 4 { 30 } else { 0 },
+                ..Default::default()
+            };
+            class.rtcp(0, |writer| writer.receiver_report(1, &[block]));
+        }
+        assert!(class.given(0).len() > 5 * 3 * 50, "three voices");
+        let seat = class.room.seats[&who(0)];
+        let subscriber = class.room.subscribers[seat].as_ref().expect("a seat");
+        assert_eq!(subscriber.downlink.thin_bps().is_some(), thin, "{pictures_share}");
+    }
 }
