@@ -11,14 +11,17 @@ import { browser, people, server, setStage } from "./stage.js";
 /** @type {LossyLine | undefined} */
 let line;
 
-const LIMIT = { timeout: 200_000 };
+const LIMIT = { timeout: 240_000 };
 /** Three voices, a large picture and two small ones are some 520 kbit/s. */
 const THIN_BPS = 300_000;
 /** What the server needs to find out what the line carries. */
 const SETTLED_MS = 8_000;
 const WATCHED_MS = 20_000;
-/** Probing pauses for up to 32 s when it failed before, and then grows by a tenth a second. */
-const RETURNED_MS = 60_000;
+/**
+ * Probing pauses for up to 32 s when it failed before, and then grows by a tenth a second; an estimate that falls on a busy
+ * machine ends a probe as well.
+ */
+const RETURNED_MS = 120_000;
 
 setStage();
 
