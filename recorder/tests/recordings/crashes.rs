@@ -234,6 +234,9 @@ fn a_finished_lesson_that_goes_on_after_all_is_joined_again() {
     );
 }
 
+/// The muxer gives each of two tracks a random number, and writes it without its leading zeros.
+const RANDOM_NUMBERS_BYTES: usize = 2 * 8;
+
 #[test]
 fn finishing_that_is_killed_anywhere_is_completed_by_the_next() {
     let class = Class::new();
@@ -296,10 +299,11 @@ fn finishing_that_is_killed_anywhere_is_completed_by_the_next() {
             (3_900..4_100).contains(&entry.duration_ms),
             "step {step}: {entry:?}"
         );
-        assert_eq!(
-            fs::read(class.file("민수-1.webm")).expect("a file").len(),
-            joined.1.len(),
-            "step {step}"
+        let bytes = fs::read(class.file("민수-1.webm")).expect("a file").len();
+        assert!(
+            bytes.abs_diff(joined.1.len()) <= RANDOM_NUMBERS_BYTES,
+            "step {step}: {bytes} instead of {}",
+            joined.1.len()
         );
         assert_eq!(
             (entry.state, entry.gaps.len()),
