@@ -72,7 +72,12 @@ impl Losses {
     /// without repair, in bits per second. Of reports and requests counts what tells of more: some receivers report what
     /// came again as never lost, and some never ask.
     pub(super) fn take(&mut self, now: Instant) -> Option<(f32, u64)> {
-        let since = *self.since.get_or_insert(now);
+        let Some(since) = self.since else {
+            // What was sent before the first report has no time to be divided by.
+            (self.since, self.expected, self.lost) = (Some(now), 0, 0);
+            (self.given, self.asked, self.bytes) = (0, 0, 0);
+            return None;
+        };
         if now.saturating_duration_since(since) < REPORTED_FOR || self.expected < LEAST_PACKETS {
             return None;
         }

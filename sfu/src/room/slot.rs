@@ -231,6 +231,10 @@ impl Slot {
     pub(super) fn again<'a>(&self, index: u64, stored: &'a Stored) -> Option<Outgoing<'a>> {
         let feed = self.feed?;
         let index = index.checked_sub(feed.first)?.checked_add(feed.base)?;
+        if index > self.highest {
+            // Still to be given out, perhaps under another index: this one may then belong to another packet.
+            return None;
+        }
         Some(self.rewrite(
             feed,
             index,
