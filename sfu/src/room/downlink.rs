@@ -112,6 +112,15 @@ impl Downlink {
             ..Self::default()
         }
     }
+
+    /// A line that loses this share by itself, as a trial proved.
+    pub(super) fn lossy(share: f32) -> Self {
+        Self {
+            own_loss: share,
+            proven_loss: share,
+            ..Self::default()
+        }
+    }
 }
 
 impl Downlink {

@@ -162,6 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_before_the_first_report_does_not_count() {
+        let start = Instant::now();
+        let mut losses = Losses::default();
+        let block = |highest| ReportBlock {
+            ssrc: 1,
+            highest,
+            ..Default::default()
+        };
+        (0..300).for_each(|_| losses.given(1_000, true));
+        losses.add(&block(300));
+        assert_eq!(losses.take(start), None);
+        (0..100).for_each(|_| losses.given(1_000, true));
+        losses.add(&block(400));
+        assert_eq!(losses.take(start + WINDOW), Some((0.0, 800_000)));
+    }
+
+    #[test]
     fn what_is_asked_for_tells_of_loss_that_reports_hide() {
         let start = Instant::now();
         let mut losses = Losses::default();

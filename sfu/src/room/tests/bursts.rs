@@ -351,6 +351,22 @@ fn what_came_late_goes_out_when_it_comes_or_in_its_place() {
     assert_eq!(places, [0, 2, 1, 3, 4, 5]);
 }
 
+/// On a line that loses much by itself key frames go out twice, but not before they went out once.
+#[test]
+fn what_waits_on_a_line_that_turns_out_to_be_lossy_and_not_thin_is_not_repaired_before_it_is_given_out() {
+    let (mut class, mut sender, _) = class();
+    class.thin(WATCHER, THIN);
+    sender.send(&mut class, 6, true);
+    class.forget();
+    let seat = class.room.seats[&who(WATCHER)];
+    let subscriber = class.room.subscribers[seat].as_mut().expect("a seat");
+    subscriber.downlink = Downlink::lossy(0.3);
+    sender.send(&mut class, 3, true);
+    assert_eq!(class.given(WATCHER).len(), 0, "before anything was given out");
+    class.wait(600);
+    assert_eq!(frames(&class, 0).len(), 3);
+}
+
 #[test]
 fn what_waited_for_a_line_that_is_good_again_goes_out_soon_and_in_order() {
     let (mut class, mut sender, _) = class();
