@@ -38,6 +38,27 @@ pub struct Join {
     pub rights: Rights,
 }
 
+/// So often another port is tried where any will do, and the one that is free for UDP is not for TCP.
+const MOST_PORTS: usize = 16;
+
+/// Opens a port for UDP, and the same one for TCP if that is wanted and possible.
+fn open_port(config: &SfuConfig, port: u16) -> std::io::Result<(BatchSocket, Option<Streams>)> {
+    let mut tried = 1;
+    loop {
+        let socket = open_socket(config.bind, port)?;
+        let address = socket.local_addr()?;
+        match config.tcp.then(|| Streams::listen(address)) {
+            None => return Ok((socket, None)),
+            Some(Ok(streams)) => return Ok((socket, Some(streams))),
+            Some(Err(_)) if port == 0 && tried < MOST_PORTS => tried += 1,
+            Some(Err(error)) => {
+                tracing::warn!(port = address.port(), %error, "media over TCP is off: the port cannot be opened");
+                return Ok((socket, None));
+            }
+        }
+    }
+}
+
 impl Sfu {
     /// Opens the ports and starts the workers.
     ///
@@ -57,18 +78,11 @@ impl Sfu {
             } else {
                 config.port.saturating_add(index)
             };
-            let socket = open_socket(config.bind, port).map_err(|source| SfuError::Bind { port, source })?;
+            let (socket, streams) =
+                open_port(&config, port).map_err(|source| SfuError::Bind { port, source })?;
             let address = socket.local_addr().map_err(SfuError::Thread)?;
             let granted = socket.receive_buffer_bytes().map_err(SfuError::Thread)?;
             receive_buffer_bytes = receive_buffer_bytes.min(granted);
-            let streams = match config.tcp.then(|| Streams::listen(address)) {
-                None => None,
-                Some(Ok(streams)) => Some(streams),
-                Some(Err(error)) => {
-                    tracing::warn!(port = address.port(), %error, "media over TCP is off: the port cannot be opened");
-                    None
-                }
-            };
             let (worker, queue) = Worker::new(WorkerConfig {
                 socket,
                 streams,
