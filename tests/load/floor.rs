@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::apart::Halves;
 use crate::fanout::{Fanout, Shape};
 
 /// What the class is.
@@ -32,6 +33,9 @@ pub(crate) struct Arguments {
     /// The address everybody meets at.
     #[arg(long, default_value = "127.0.0.1")]
     address: Ipv4Addr,
+    /// The thread has a processor of its own, and who sends and receives the upper half of them.
+    #[arg(long)]
+    apart: bool,
 }
 
 /// What is played for the floor.
@@ -42,6 +46,8 @@ pub(crate) struct FloorConfig {
     pub(crate) gather: Duration,
     pub(crate) window: Duration,
     pub(crate) address: Ipv4Addr,
+    /// The forwarding thread has a processor of its own.
+    pub(crate) apart: bool,
 }
 
 /// What the floor costs.
@@ -73,6 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         gather: Duration::from_micros(arguments.gather_us),
         window: Duration::from_secs_f64(arguments.window_s),
         address: arguments.address,
+        apart: arguments.apart,
     };
     println!("{}", serde_json::to_string(&measure(&config)?)?);
     Ok(())
@@ -83,6 +90,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// When the kernel refuses a socket, or a thread ended early.
 pub(crate) fn measure(config: &FloorConfig) -> anyhow::Result<FloorReport> {
+    let halves = config.apart.then(Halves::get).transpose()?;
+    if let Some(halves) = halves {
+        halves.take_tools()?;
+    }
     let subscribers = crowd::Subscribers::open(config.fanout.subscribers.len(), config.address)?;
     let forwarder = forwarder::Forwarder::open(config, subscribers.addresses())?;
     let publishers = crowd::Publishers::open(config, forwarder.address()?)?;
@@ -92,7 +103,13 @@ pub(crate) fn measure(config: &FloorConfig) -> anyhow::Result<FloorReport> {
     let receiving = subscribers.start(until + DRAIN);
     let sending = std::thread::spawn(move || publishers.play(until));
     // Made and used on one thread: what the kernel is told about buffers cannot be moved.
-    let mut costs = std::thread::spawn(move || forwarder.run(from, until))
+    let forwarding = move || {
+        if let Some(halves) = halves {
+            halves.take_first_workers()?;
+        }
+        forwarder.run(from, until)
+    };
+    let mut costs = std::thread::spawn(forwarding)
         .join()
         .map_err(|_| anyhow::anyhow!("the forwarding thread panicked"))??;
     sending
@@ -122,6 +139,7 @@ mod tests {
             gather: Duration::from_millis(1),
             window: Duration::from_millis(500),
             address: Ipv4Addr::LOCALHOST,
+            apart: false,
         })
         .expect("loopback");
         // Four cameras and four microphones are received: about 500 packets a second.

@@ -24,7 +24,21 @@ impl Process {
         self.cpu_time_of("")
     }
 
-    /// The same of threads whose names begin so.
+    /// Numbers and names of its living threads.
+    pub(crate) fn thread_names(self) -> anyhow::Result<Vec<(i32, String)>> {
+        let mut threads = Vec::new();
+        for task in std::fs::read_dir(self.file("task"))? {
+            let task = task?;
+            let number = task.file_name().to_str().and_then(|name| name.parse().ok());
+            // A thread may end between listing and reading.
+            if let (Some(number), Ok(name)) = (number, std::fs::read_to_string(task.path().join("comm"))) {
+                threads.push((number, name.trim_end().to_owned()));
+            }
+        }
+        Ok(threads)
+    }
+
+    /// [`Self::cpu_time`] of threads whose names begin so.
     pub(crate) fn cpu_time_of(self, prefix: &str) -> anyhow::Result<Duration> {
         let mut total = Duration::ZERO;
         for task in std::fs::read_dir(self.file("task"))? {

@@ -5,6 +5,7 @@
 //! cost stands beside the floor of the same run: what receiving, opening, copying, sealing and sending cost with nothing else.
 //! `seodang-load files` plays scripted participants instead, whose media can be judged in the files it becomes.
 
+mod apart;
 mod clip;
 mod crew;
 mod fanout;

@@ -11,6 +11,7 @@ use anyhow::{bail, ensure};
 use seodang_model::RoomKind;
 use seodang_model::protocol::ClientMessage;
 
+use crate::apart::Halves;
 use crate::clip::Clip;
 use crate::crew::{Crew, Note, Outcome};
 use crate::fanout::Fanout;
@@ -51,6 +52,9 @@ impl Stage {
         kind: RoomKind,
         rooms: usize,
     ) -> anyhow::Result<Self> {
+        if common.apart {
+            Halves::get()?.take_tools()?;
+        }
         let clips = common.clips()?;
         let address = IpAddr::V4(common.address);
         let server = match common.target {
@@ -66,6 +70,9 @@ impl Stage {
                 Server::start_janus(&common.server, address)?
             }
         };
+        if common.apart {
+            Halves::get()?.give_server(server.process())?;
+        }
         let idle_bytes = server.process().resident_bytes()?;
         let mut stage = Self {
             common: common.clone(),

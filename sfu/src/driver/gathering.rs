@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 /// Time between two looks: twice as much would save a class that shows six of thirty another fifth, and a delay of 2 ms
 /// would no longer be kept.
 const RHYTHM: Duration = Duration::from_millis(1);
+/// The same where much is sent, for sending takes its part of the 2 ms; looking more often costs a twentieth.
+const BUSY_RHYTHM: Duration = Duration::from_micros(800);
+/// Datagrams sent in a second from which on much is sent; looks are rarer again below the half of it. A class of twenty in
+/// which everybody sees everybody sends as many.
+const BUSY_RATE: u64 = 40_000;
 /// How often a worker that reads in a rhythm looks for connections over TCP while there are none: each look is a call into
 /// the kernel (a twentieth of what a page of six costs), and a connection may take that much longer to be made.
 const LISTENING_PERIOD: Duration = Duration::from_millis(10);
@@ -19,13 +24,21 @@ const BEGIN_RATE: u64 = 3_000;
 /// Datagrams read in a second below which it has none again.
 const END_RATE: u64 = 2_000;
 
-/// Watches how much arrives.
+/// What a worker read and sent since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traffic {
+    pub(super) datagrams_in: u64,
+    pub(super) datagrams_out: u64,
+}
+
+/// Watches how much arrives and leaves.
 #[derive(Debug)]
 pub(super) struct Gathering {
     window_began: Instant,
-    /// The count at that time.
-    before: u64,
+    /// The counts at that time.
+    before: Traffic,
     gathers: bool,
+    busy: bool,
     /// When TCP was looked for last.
     listened_at: Instant,
 }
@@ -34,28 +47,35 @@ impl Gathering {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             window_began: now,
-            before: 0,
+            before: Traffic::default(),
             gathers: false,
+            busy: false,
             listened_at: now,
         }
     }
 
-    /// Takes how many datagrams were read since the start.
-    pub(super) fn received(&mut self, now: Instant, datagrams: u64) {
+    /// Takes what there was since the start.
+    pub(super) fn count(&mut self, now: Instant, traffic: Traffic) {
         let elapsed = now.saturating_duration_since(self.window_began);
         if elapsed < WINDOW {
             return;
         }
-        let least = if self.gathers { END_RATE } else { BEGIN_RATE };
-        let read = u128::from(datagrams.saturating_sub(self.before));
         // A window that was waited through is longer than it should be.
-        self.gathers = read * Duration::from_secs(1).as_micros() >= u128::from(least) * elapsed.as_micros();
-        (self.window_began, self.before) = (now, datagrams);
+        let reaches = |now: u64, before: u64, rate: u64| {
+            let counted = u128::from(now.saturating_sub(before));
+            counted * Duration::from_secs(1).as_micros() >= u128::from(rate) * elapsed.as_micros()
+        };
+        let least = if self.gathers { END_RATE } else { BEGIN_RATE };
+        self.gathers = reaches(traffic.datagrams_in, self.before.datagrams_in, least);
+        let least = if self.busy { BUSY_RATE / 2 } else { BUSY_RATE };
+        self.busy = reaches(traffic.datagrams_out, self.before.datagrams_out, least);
+        (self.window_began, self.before) = (now, traffic);
     }
 
     /// How long after the last time datagrams are read again, whether or not there are any; `None`: when there are.
     pub(super) fn rhythm(&self) -> Option<Duration> {
-        self.gathers.then_some(RHYTHM)
+        let rhythm = if self.busy { BUSY_RHYTHM } else { RHYTHM };
+        self.gathers.then_some(rhythm)
     }
 
     /// Whether it is time to look for what happened on TCP, on which there are connections or none.
@@ -88,6 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn where_much_is_sent_datagrams_are_read_more_often() {
+        let mut class = Class::new();
+        class.fanout = 6;
+        assert_eq!(class.receive(4_000, SECOND), Some(RHYTHM));
+        class.fanout = 29;
+        assert_eq!(class.receive(4_000, SECOND), Some(BUSY_RHYTHM));
+        class.fanout = 8;
+        assert_eq!(class.receive(4_000, SECOND), Some(BUSY_RHYTHM));
+        class.fanout = 4;
+        assert_eq!(class.receive(4_000, SECOND), Some(RHYTHM));
+    }
+
+    #[test]
     fn a_burst_after_silence_is_not_a_rate() {
         let mut class = Class::new();
         class.now += 60 * SECOND;
@@ -116,7 +149,9 @@ mod tests {
     struct Class {
         now: Instant,
         gathering: Gathering,
-        read: u64,
+        traffic: Traffic,
+        /// Datagrams sent for each that comes.
+        fanout: u64,
     }
 
     impl Class {
@@ -125,7 +160,8 @@ mod tests {
             Self {
                 now,
                 gathering: Gathering::new(now),
-                read: 0,
+                traffic: Traffic::default(),
+                fanout: 1,
             }
         }
 
@@ -134,8 +170,9 @@ mod tests {
             let end = self.now + time;
             while self.now < end {
                 self.now += SECOND / a_second;
-                self.read += 1;
-                self.gathering.received(self.now, self.read);
+                self.traffic.datagrams_in += 1;
+                self.traffic.datagrams_out += self.fanout;
+                self.gathering.count(self.now, self.traffic);
             }
             self.gathering.rhythm()
         }

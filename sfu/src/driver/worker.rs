@@ -20,7 +20,7 @@ use seodang_model::{LessonId, ParticipantId, Publication, Rights};
 use tokio::sync::{mpsc, oneshot};
 
 use super::events::Events;
-use super::gathering::Gathering;
+use super::gathering::{Gathering, Traffic};
 use super::links::Links;
 use super::outbox::Outbox;
 use crate::net::{BatchSocket, Inbox, Streams, is_stream};
@@ -236,7 +236,13 @@ impl Worker {
             // Before the datagrams, so that other workers send at the same time.
             let parcels_wait = self.send_parcels(now);
             self.out.flush();
-            self.gathering.received(now, self.out.counters.datagrams_in);
+            self.gathering.count(
+                now,
+                Traffic {
+                    datagrams_in: self.out.counters.datagrams_in,
+                    datagrams_out: self.out.counters.datagrams_out,
+                },
+            );
             self.out.events.flush();
             if self.out.events.is_waiting() {
                 next = next.min(now + EVENTS_RETRY);

@@ -38,6 +38,9 @@ pub(crate) struct Common {
     /// itself (needs root).
     #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     pub(super) server_nice: i8,
+    /// Server and tool run on half of the processors each, media workers on one of their own, as where each has a machine.
+    #[arg(long)]
+    pub(super) apart: bool,
     /// The address at which media is exchanged.
     #[arg(long, default_value = "127.0.0.1")]
     pub(super) address: Ipv4Addr,
@@ -111,6 +114,7 @@ impl Common {
                 gather: Duration::from_micros(gather_us),
                 window: Duration::from_secs_f64(self.floor_s / 2.0),
                 address: self.address,
+                apart: self.apart,
             })?;
             let cheaper = |lowest: &FloorReport| report.us_a_forwarded_packet < lowest.us_a_forwarded_packet;
             if lowest.as_ref().is_none_or(cheaper) {
@@ -126,6 +130,7 @@ impl Common {
             "scenario": scenario, "target": self.target, "camera_bps": self.camera_bps,
             "simulcast": self.simulcast, "recorded": self.recorded, "workers": self.workers,
             "client_threads": self.threads, "server_nice": self.server_nice,
+            "apart": self.apart,
         })
     }
 }
