@@ -8,7 +8,7 @@ use rtc_sdp::description::session::SessionDescription;
 use seodang_model::protocol::Offer;
 use seodang_model::{MediaKind, Source};
 
-use super::offer::TRANSPORT_CC;
+use super::offer::{AUDIO_LEVEL, MID, TRANSPORT_CC};
 use super::*;
 use crate::OfferError;
 use crate::transport::ice::Credentials;
@@ -27,53 +27,107 @@ const SIMULCAST: [&str; 2] = [
 const ALL_CODECS: &str = include_str!("../../../../fixtures/data/sdp/chromium_sendrecv_all_codecs.sdp");
 const DATACHANNEL: &str = include_str!("../../../../fixtures/data/sdp/chromium_datachannel.sdp");
 
-/// A microphone, a picture to be shown and a data channel: file, mid of the microphone and of the slot, and the number of
-/// VP8, which Safari offers behind H.264.
-const OTHERS: [(&str, &str, &str, u8); 2] = [
+/// A line of an answer: mid, use, kind and payload types, header extensions.
+type Answered = (&'static str, LineUse, &'static str, &'static [(u8, &'static str)]);
+
+const MICROPHONE: LineUse = LineUse::Source(Source::Microphone);
+const CAMERA: LineUse = LineUse::Source(Source::Camera);
+const SLOT: LineUse = LineUse::Slot(0);
+/// Safari, Chrome on Android and Chromium number the extensions of sound alike.
+const SOUND: &[(u8, &str)] = &[(4, MID), (1, AUDIO_LEVEL), (3, TRANSPORT_CC)];
+/// Those of a picture in Chromium.
+const PICTURE: &[(u8, &str)] = &[(4, MID), (3, TRANSPORT_CC)];
+
+/// A microphone, a picture to be shown and a data channel, and how the lines are answered. Safari offers VP8 behind H.264.
+const OTHERS: [(&str, &[Answered]); 2] = [
     (
         include_str!("../../../../fixtures/data/sdp/safari_mac.sdp"),
-        "1",
-        "0",
-        100,
+        &[
+            ("0", SLOT, "video 100 101", &[]),
+            ("1", MICROPHONE, "audio 111", SOUND),
+        ],
     ),
     (
         include_str!("../../../../fixtures/data/sdp/chrome_android.sdp"),
-        "0",
-        "1",
-        96,
+        &[
+            ("0", MICROPHONE, "audio 111", SOUND),
+            ("1", SLOT, "video 96 97", &[]),
+        ],
     ),
 ];
 
 #[test]
 fn safari_and_android_get_vp8_and_opus_under_their_own_numbers() {
-    for (sdp, microphone, slot, vp8) in OTHERS {
-        let sources = || BTreeMap::from([(microphone.to_owned(), Source::Microphone)]);
-        assert_eq!(refusal(sdp, sources(), &[slot]), OfferError::Datachannel);
-
+    for (sdp, lines) in OTHERS {
+        let (sources, slots) = uses(lines);
+        assert_eq!(refusal(sdp, sources, &slots), OfferError::Datachannel);
         let (media, _) = sdp.split_once("m=application").expect("a data channel");
-        let media = media.replace("a=group:BUNDLE 0 1 2", "a=group:BUNDLE 0 1");
-        let read = read_offer(&offer(&media, sources(), &[slot])).expect("a good offer");
-        let answer = answer(&read);
-        let sections: Vec<&str> = answer.split("m=").skip(1).collect();
-        assert_eq!(sections.len(), 2);
-        for section in sections {
-            if section.contains(&format!("a=mid:{slot}\r\n")) {
-                let numbers = section.lines().next().and_then(|line| line.split_once("SAVPF "));
-                let first = numbers.and_then(|(_, numbers)| numbers.split(' ').next());
-                assert_eq!(first, Some(vp8.to_string().as_str()));
-                assert!(section.contains(&format!("a=rtpmap:{vp8} VP8/90000\r\n")));
-                assert!(section.contains("a=sendonly\r\n"));
-            } else {
-                assert!(section.starts_with("audio 9 UDP/TLS/RTP/SAVPF 111\r\n"));
-                assert!(section.contains("a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n"));
-                assert!(section.contains("a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n"));
-                assert!(section.contains("a=recvonly\r\n"));
-            }
-        }
-        for absent in ["H264", "VP9", "red/", "ulpfec", "video-orientation", "ISAC"] {
-            assert!(!answer.contains(absent), "{absent}");
-        }
+        judge(
+            &media.replace("a=group:BUNDLE 0 1 2", "a=group:BUNDLE 0 1"),
+            lines,
+        );
     }
+}
+
+/// Safari on iOS asks for this feedback on its line of sound.
+#[test]
+fn transport_wide_feedback_is_not_wished_where_its_extension_is_missing() {
+    let of_sound = format!("a=extmap:3 {TRANSPORT_CC}\r\n");
+    judge(
+        &ALL_CODECS.replacen(&of_sound, "", 1),
+        &[
+            ("0", MICROPHONE, "audio 111", &[(4, MID), (1, AUDIO_LEVEL)]),
+            ("1", CAMERA, "video 96 97", PICTURE),
+        ],
+    );
+}
+
+/// As Safari sends its camera.
+#[test]
+fn a_camera_with_vp8_behind_h264_is_one_stream_with_its_repair() {
+    let sdp = ALL_CODECS
+        .replace("a=rtpmap:96 VP8/", "a=rtpmap:96 H264/")
+        .replace("a=rtpmap:102 H264/", "a=rtpmap:102 VP8/")
+        .replace("a=fmtp:102 ", "a=fmtp:96 ");
+    judge(
+        &sdp,
+        &[
+            ("0", MICROPHONE, "audio 111", SOUND),
+            ("1", CAMERA, "video 102 103", PICTURE),
+        ],
+    );
+    let sources = BTreeMap::from([("1".to_owned(), Source::Camera)]);
+    let read = read_offer(&offer(&sdp, sources, &[])).expect("a good offer");
+    let camera = read.lines[1].negotiated_source(Source::Camera).expect("VP8");
+    assert_eq!(
+        (camera.payload_type, &camera.ssrcs[..]),
+        (102, &[1_176_715_451][..])
+    );
+    assert_eq!(camera.rids, [""; 0]);
+    let rtx = camera.rtx.expect("repair");
+    assert_eq!(
+        (rtx.payload_type, &rtx.pairs[..]),
+        (103, &[(1_176_715_451, 2_240_384_802)][..])
+    );
+}
+
+/// Safari on iOS keeps such a line.
+#[test]
+fn a_third_line_that_nobody_mentions_is_inactive_and_without_repair() {
+    let (_, picture) = ALL_CODECS.split_once("m=video").expect("a picture");
+    let third = picture
+        .replace("a=mid:1", "a=mid:2")
+        .replace("a=sendrecv", "a=inactive")
+        .replace("a=ssrc", "a=x");
+    let two = ALL_CODECS.replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 0 1 2");
+    judge(
+        &format!("{two}m=video{third}"),
+        &[
+            ("0", MICROPHONE, "audio 111", SOUND),
+            ("1", CAMERA, "video 96 97", PICTURE),
+            ("2", LineUse::Nothing, "video 96", &[]),
+        ],
+    );
 }
 
 #[test]
@@ -337,6 +391,66 @@ proptest! {
     #[test]
     fn arbitrary_text_never_panics(sdp in "(v=0\r\n|o=- 1 1 IN IP4 0\r\n|s=-\r\n|t=0 0\r\n|m=|a=|[a-z0-9:= /\r\n]){0,60}") {
         let _ = read_offer(&class_page(&sdp));
+    }
+}
+
+/// Sources and slots as the message names them.
+fn uses(lines: &'static [Answered]) -> (BTreeMap<String, Source>, Vec<&'static str>) {
+    let (mut sources, mut slots) = (BTreeMap::new(), Vec::new());
+    for (mid, used, ..) in lines {
+        match used {
+            LineUse::Source(source) => drop(sources.insert((*mid).to_owned(), *source)),
+            LineUse::Slot(_) => slots.push(*mid),
+            LineUse::Nothing => {}
+        }
+    }
+    (sources, slots)
+}
+
+/// Holds the answer to an offer against what is expected of every line, in their order.
+fn judge(sdp: &str, lines: &'static [Answered]) {
+    let (sources, slots) = uses(lines);
+    let answer = answer(&read_offer(&offer(sdp, sources, &slots)).expect("a good offer"));
+    let sections: Vec<&str> = answer.split("m=").skip(1).collect();
+    assert_eq!(sections.len(), lines.len());
+    for (section, (mid, used, numbered, extensions)) in sections.into_iter().zip(lines) {
+        let said = |key: &str| -> Vec<&str> {
+            section
+                .lines()
+                .filter_map(|line| line.strip_prefix(key))
+                .collect()
+        };
+        assert_eq!(said("a=mid:"), [*mid]);
+        let (kind, numbers) = numbered.split_once(' ').expect("kind and numbers");
+        assert!(
+            section.starts_with(&format!("{kind} 9 UDP/TLS/RTP/SAVPF {numbers}\r\n")),
+            "{section}"
+        );
+        let codecs = match (kind, numbers.split_once(' ')) {
+            ("audio", _) => vec![format!("{numbers} opus/48000/2")],
+            (_, None) => vec![format!("{numbers} VP8/90000")],
+            (_, Some((vp8, rtx))) => {
+                assert_eq!(said("a=fmtp:"), [format!("{rtx} apt={vp8}")]);
+                vec![format!("{vp8} VP8/90000"), format!("{rtx} rtx/90000")]
+            }
+        };
+        assert_eq!(said("a=rtpmap:"), codecs, "mid {mid}");
+        let direction = match used {
+            LineUse::Source(_) => "a=recvonly",
+            LineUse::Slot(_) => "a=sendonly",
+            LineUse::Nothing => "a=inactive",
+        };
+        let directions = ["a=recvonly", "a=sendonly", "a=inactive", "a=sendrecv"];
+        let directed: Vec<&str> = section.lines().filter(|line| directions.contains(line)).collect();
+        assert_eq!(directed, [direction], "mid {mid}");
+        let expected: Vec<String> = extensions.iter().map(|(id, uri)| format!("{id} {uri}")).collect();
+        assert_eq!(said("a=extmap:"), expected, "mid {mid}");
+        let wished = section.lines().any(|line| line.ends_with(" transport-cc"));
+        let offered = extensions.iter().any(|(_, uri)| *uri == TRANSPORT_CC);
+        assert_eq!(wished, offered, "mid {mid}");
+    }
+    for absent in ["H264", "VP9", "AV1", "red/", "fec/", "ISAC", "video-orientation"] {
+        assert!(!answer.contains(absent), "{absent}");
     }
 }
 
