@@ -218,6 +218,18 @@ impl Downlink {
         }
     }
 
+    /// Whether more is tried than a thin line was known to carry.
+    pub(super) fn is_probing(&self) -> bool {
+        self.thin && self.probed
+    }
+
+    /// Takes the share of packets that were asked for in the last moment: a probe that fails shall not cost sound a second.
+    pub(super) fn handle_asked(&mut self, now: Instant, share: f32) {
+        if self.is_probing() && share > self.own_loss + CONGESTED_AGAIN {
+            self.cut(now, self.carried_bps.max(FLOOR_BPS), LONGEST_HOLD);
+        }
+    }
+
     /// Takes an estimate of the subscriber while `sent_bps` are sent.
     pub(super) fn handle_estimate(&mut self, now: Instant, estimate_bps: u64, sent_bps: u64) {
         let before = self.estimate.replace((now, estimate_bps));
@@ -234,7 +246,7 @@ impl Downlink {
             return;
         }
         let queues = (estimate_bps as f64) < sent_bps as f64 * QUEUE_SHARE;
-        if self.thin && self.probed && falls && queues {
+        if self.is_probing() && falls && queues {
             // No loss needs to tell.
             self.cut(now, estimate_bps.max(FLOOR_BPS), LONGEST_UNSURE_HOLD);
             return;
@@ -266,10 +278,7 @@ impl Downlink {
             self.hold = FIRST_HOLD;
         }
         let elapsed = now.saturating_duration_since(since).as_secs_f64().min(1.0);
-        let mut grown = (limit_bps as f64 * GROWTH.powf(elapsed)).ceil() as u64;
-        if self.thin {
-            grown = grown.max(self.fresh_estimate_bps(now).unwrap_or(0));
-        }
+        let grown = (limit_bps as f64 * GROWTH.powf(elapsed)).ceil() as u64;
         self.probed = true;
         self.limit_bps = (grown < UNLIMITED_BPS).then_some(grown);
         self.thin &= self.limit_bps.is_some();
@@ -503,6 +512,27 @@ mod tests {
         line.handle_estimate(start + Duration::from_secs(5), 13_000, 2_000_000);
         line.handle_estimate(start + Duration::from_secs(7), 13_000, 2_000_000);
         assert_eq!(line.limit_bps(), Some(ESTIMATE_FLOOR_BPS));
+    }
+
+    #[test]
+    fn a_probe_ends_as_soon_as_packets_are_asked_for() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut line = Downlink::default();
+        line.handle_asked(start, 0.5);
+        assert_eq!(line.limit_bps(), None);
+        line.handle_estimate(start, 250_000, 500_000);
+        line.handle_loss(after(200), 0.2, 500_000, 500_000);
+        line.handle_estimate(after(1200), 250_000, 240_000);
+        line.handle_asked(after(1300), 0.2);
+        assert_eq!(line.limit_bps(), Some(250_000), "no more than that was tried");
+        for half in 0..10 {
+            line.handle_timeout(after(500 * half));
+        }
+        line.handle_asked(after(5000), 0.02);
+        assert!(line.limit_bps() > Some(250_000));
+        line.handle_asked(after(5000), 0.1);
+        assert_eq!(line.limit_bps(), Some(250_000));
     }
 
     #[test]

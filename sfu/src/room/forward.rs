@@ -372,7 +372,7 @@ impl Room {
                         && stream.keyframe_is_old(now));
             let Some(stored) = stored else { continue };
             if copies > 0 && resends.is_first_answer(given) {
-                subscriber.lost(now, stored.at);
+                self.changed |= subscriber.lost(now, stored.at);
             }
             for copy in 0..copies {
                 let again = Again {

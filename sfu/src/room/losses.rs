@@ -36,6 +36,7 @@ struct Known {
 const REPORTED_FOR: Duration = Duration::from_millis(800);
 /// The end of a picture that paused may have been lost: one learns of it when the picture returns, however long ago that was.
 const LONG_AGO: Duration = Duration::from_millis(2500);
+const MOMENT: Duration = Duration::from_millis(250);
 /// Fewer packets say nothing.
 const LEAST_PACKETS: u64 = 50;
 
@@ -83,15 +84,20 @@ impl Losses {
     }
 
     /// One of them, which was to be sent at `sent_at`, is asked for, and must have come by then. About once a second the
-    /// share of those.
-    pub(super) fn asked(&mut self, now: Instant, sent_at: Instant) -> Option<f32> {
+    /// share of those, and `soon` in a moment.
+    pub(super) fn asked(&mut self, now: Instant, sent_at: Instant, soon: bool) -> Option<f32> {
         if now.saturating_duration_since(sent_at) >= LONG_AGO {
             return None;
         }
         self.asked += 1;
         self.just_asked += 1;
         let since = *self.asked_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < REPORTED_FOR || self.just_given < LEAST_PACKETS {
+        let (time, packets) = if soon {
+            (MOMENT, LEAST_PACKETS / 2)
+        } else {
+            (REPORTED_FOR, LEAST_PACKETS)
+        };
+        if now.saturating_duration_since(since) < time || self.just_given < packets {
             return None;
         }
         let share = share(self.just_asked, self.just_given);
@@ -229,11 +235,11 @@ mod tests {
         for packet in 0..100 {
             losses.given(1_000, packet % 2 == 0);
             if packet % 5 == 0 {
-                assert_eq!(losses.asked(start, start), None);
+                assert_eq!(losses.asked(start, start, false), None);
             }
         }
         assert_eq!(
-            losses.asked(start + WINDOW, start),
+            losses.asked(start + WINDOW, start, false),
             Some(0.42),
             "before any report"
         );
@@ -241,6 +247,13 @@ mod tests {
         assert_eq!(losses.take(start + WINDOW), Some((0.42, 800_000)));
         losses.add(start, &block(200));
         assert_eq!(losses.take(start + 2 * WINDOW), Some((0.0, 0)));
+        (0..40).for_each(|_| losses.given(1_000, true));
+        assert_eq!(losses.asked(start + WINDOW, start, true), None);
+        assert_eq!(
+            losses.asked(start + WINDOW + MOMENT, start, true),
+            Some(0.05),
+            "in a moment"
+        );
     }
 
     #[test]
@@ -288,7 +301,7 @@ mod tests {
         losses.add(at(20), &block(1, 1300, 0));
         losses.add(at(20), &block(2, 130, 20));
         (0..100).for_each(|_| losses.given(1_000, true));
-        (0..20).for_each(|_| assert_eq!(losses.asked(at(20), start), None));
+        (0..20).for_each(|_| assert_eq!(losses.asked(at(20), start, false), None));
         assert_eq!(losses.take(at(20)), Some((0.0, 800_000)));
         losses.add(at(21), &block(1, 1330, 0));
         losses.add(at(21), &block(2, 160, 26));

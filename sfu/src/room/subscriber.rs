@@ -105,10 +105,14 @@ impl Subscriber {
     }
 
     /// A packet of `sent_at` was lost on the way to the participant.
-    pub(super) fn lost(&mut self, now: Instant, sent_at: Instant) {
-        if let Some(share) = self.losses.asked(now, sent_at) {
+    /// Answers as [`Self::handle_reports`].
+    pub(super) fn lost(&mut self, now: Instant, sent_at: Instant) -> bool {
+        let before = self.downlink.limit_bps();
+        if let Some(share) = self.losses.asked(now, sent_at, self.downlink.is_probing()) {
             self.downlink.note_loss(share);
+            self.downlink.handle_asked(now, share);
         }
+        self.downlink.limit_bps() != before
     }
 
     /// How fast pictures go out where they wait for each other; `None`: as they come.
