@@ -35,6 +35,10 @@ pub(super) struct Downlink {
     cut_at: Option<Instant>,
     /// The limit was raised since it was last cut: the next cut is a probe that failed.
     probed: bool,
+    /// To where it was last cut, and what was sent since for two reports without loss: the line carries about as much.
+    carried_bps: u64,
+    /// What was sent for the last report, if nothing was lost.
+    clean_bps: u64,
     grown_at: Option<Instant>,
 }
 
@@ -57,6 +61,8 @@ const TRIAL_ENDS_AFTER: Duration = Duration::from_millis(1000);
 /// And the next one comes no sooner; twice as late after each that told nothing, up to the second.
 const TRIALS_APART: Duration = Duration::from_secs(5);
 const MOST_APART: Duration = Duration::from_secs(60);
+/// Less above the line's own is none.
+const CLEAN: f32 = 0.02;
 /// Of a new share of loss, in what is known.
 const LEARNT: f32 = 0.25;
 /// A share of the loss that stayed.
@@ -72,10 +78,17 @@ const LOW_FOR: Duration = Duration::from_millis(1500);
 const ESTIMATE_LASTS: Duration = Duration::from_millis(2500);
 /// The first pause after a cut; doubled with each probe that fails, up to the second, forgotten after a good minute.
 const FIRST_HOLD: Duration = Duration::from_secs(2);
-const LONGEST_HOLD: Duration = Duration::from_secs(32);
+const LONGEST_HOLD: Duration = Duration::from_secs(16);
+/// The longest where only an estimate tells of the failure, or a newer one tells of more than the limit.
+const LONGEST_UNSURE_HOLD: Duration = Duration::from_secs(8);
+/// As much of what the line carries is more than that, and no unsteady second.
+const MORE: f64 = 1.2;
+/// An estimate that falls below as much of what is sent tells of a queue. To 0.85 of what arrives it falls for every moment
+/// in which the receiving machine is busy.
+const QUEUE_SHARE: f64 = 0.8;
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// Growth in a second.
-const GROWTH: f64 = 1.1;
+const GROWTH: f64 = 1.15;
 /// No class needs more: the limit is forgotten.
 const UNLIMITED_BPS: u64 = 20_000_000;
 
@@ -96,6 +109,8 @@ impl Default for Downlink {
             hold: FIRST_HOLD,
             cut_at: None,
             probed: false,
+            carried_bps: 0,
+            clean_bps: 0,
             grown_at: None,
         }
     }
@@ -149,17 +164,22 @@ impl Downlink {
         self.recent_loss = Some(self.recent_loss.map_or(loss, |before| (before + loss) / 2.0));
     }
 
-    /// As [`Self::note_loss`], while `sent_bps` were sent: whether less has to be sent.
-    pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64) {
+    /// As [`Self::note_loss`], while `sent_bps` were sent, and `all_bps` with repair: whether less has to be sent.
+    pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64, all_bps: u64) {
         self.note_loss(loss);
         self.learn(loss);
+        let clean_bps = if loss < self.own_loss + CLEAN { sent_bps } else { 0 };
+        self.carried_bps = self.carried_bps.max(clean_bps.min(self.clean_bps));
+        self.clean_bps = clean_bps;
         if let Some(trial) = self.trial {
             if now < trial.judged_at {
                 return;
             }
             self.trial = None;
             let obeyed = self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11);
-            let queues = self.fresh_estimate_bps(now).is_some_and(|bps| bps < sent_bps);
+            // Repair fills a thin line as well: less that is new is not less.
+            let filled_bps = if self.thin { all_bps } else { sent_bps };
+            let queues = self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
             if !queues && loss > trial.loss * STAYED && (obeyed || !self.thin) {
                 if obeyed {
                     // Sending less did not help: it was not the cause.
@@ -171,6 +191,10 @@ impl Downlink {
                     self.end_trial(now, trial);
                 }
                 return;
+            }
+            if loss <= trial.loss * STAYED {
+                // It helped.
+                self.trials_apart = TRIALS_APART;
             }
         }
         let congested = if self.thin { CONGESTED_AGAIN } else { CONGESTED };
@@ -184,7 +208,7 @@ impl Downlink {
             if !self.thin && self.next_trial_at.is_some_and(|at| now < at) {
                 return;
             }
-            if self.cut(now, arrived_bps.min(estimate_bps).max(FLOOR_BPS)) {
+            if self.cut(now, arrived_bps.min(estimate_bps).max(FLOOR_BPS), LONGEST_HOLD) {
                 self.trial = Some(Trial {
                     judged_at: now + JUDGED_AFTER,
                     loss,
@@ -194,23 +218,44 @@ impl Downlink {
         }
     }
 
+    /// Whether more is tried than a thin line was known to carry.
+    pub(super) fn is_probing(&self) -> bool {
+        self.thin && self.probed
+    }
+
+    /// Takes the share of packets that were asked for in the last moment: a probe that fails shall not cost sound a second.
+    pub(super) fn handle_asked(&mut self, now: Instant, share: f32) {
+        // Some few of a moment's packets are no sign.
+        if self.is_probing() && share > self.own_loss + CONGESTED {
+            self.cut(now, self.carried_bps.max(FLOOR_BPS), LONGEST_HOLD);
+        }
+    }
+
     /// Takes an estimate of the subscriber while `sent_bps` are sent.
     pub(super) fn handle_estimate(&mut self, now: Instant, estimate_bps: u64, sent_bps: u64) {
         let before = self.estimate.replace((now, estimate_bps));
-        let falls = before.is_some_and(|(_, before)| estimate_bps < before);
-        if estimate_bps as f64 >= sent_bps as f64 * LOW_SHARE {
+        // One that lags behind falls for nothing: only from about what is sent is it a fall.
+        let falls = before.is_some_and(|(_, before)| before as f64 >= sent_bps as f64 * LOW_SHARE);
+        if self.limit_bps.is_some_and(|limit| estimate_bps > limit) {
+            let soon = self.cut_at.map(|at| at + LONGEST_UNSURE_HOLD);
+            self.hold_until = self.hold_until.min(soon.or(self.hold_until));
+        }
+        // Of what the line carried before, an estimate that is low tells nothing new.
+        let known = self.thin && sent_bps as f64 <= self.carried_bps as f64 * MORE;
+        if known || estimate_bps as f64 >= sent_bps as f64 * LOW_SHARE {
             self.low_since = None;
             return;
         }
-        if self.thin && self.probed && falls {
-            // More than before was tried, and queues: no loss needs to tell. An estimate that only lags does not fall.
-            self.cut(now, estimate_bps.max(FLOOR_BPS));
+        let queues = (estimate_bps as f64) < sent_bps as f64 * QUEUE_SHARE;
+        if self.is_probing() && falls && queues {
+            // No loss needs to tell.
+            self.cut(now, estimate_bps.max(FLOOR_BPS), LONGEST_UNSURE_HOLD);
             return;
         }
         let since = *self.low_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= LOW_FOR && sent_bps > ESTIMATE_FLOOR_BPS {
             self.low_since = None;
-            self.cut(now, estimate_bps.max(ESTIMATE_FLOOR_BPS));
+            self.cut(now, estimate_bps.max(ESTIMATE_FLOOR_BPS), LONGEST_UNSURE_HOLD);
         }
     }
 
@@ -261,15 +306,16 @@ impl Downlink {
     }
 
     /// Whether the limit is lower than before.
-    fn cut(&mut self, now: Instant, to_bps: u64) -> bool {
+    fn cut(&mut self, now: Instant, to_bps: u64, longest_hold: Duration) -> bool {
         if self.limit_bps.is_some_and(|limit| limit <= to_bps) {
             return false;
         }
         if self.probed {
-            self.hold = (self.hold * 2).min(LONGEST_HOLD);
+            self.hold = (self.hold * 2).min(longest_hold).max(self.hold);
         }
-        self.limit_bps = Some(to_bps);
-        (self.probed, self.cut_at, self.hold_until) = (false, Some(now), Some(now + self.hold));
+        (self.limit_bps, self.carried_bps, self.clean_bps) = (Some(to_bps), to_bps, 0);
+        (self.probed, self.cut_at) = (false, Some(now));
+        self.hold_until = Some(now + self.hold.min(longest_hold));
         true
     }
 }
@@ -292,7 +338,7 @@ mod tests {
             let sent_bps = line.limit_bps().map_or(wished_bps, |limit| limit.min(wished_bps));
             let congestion = 1.0 - capacity_bps.min(sent_bps) as f32 / sent_bps as f32;
             let now = start + Duration::from_secs(second);
-            line.handle_loss(now, own.max(congestion), sent_bps);
+            line.handle_loss(now, own.max(congestion), sent_bps, sent_bps);
             for half in [0, 500] {
                 line.handle_timeout(now + Duration::from_millis(half));
             }
@@ -365,7 +411,7 @@ mod tests {
         let mut line = Downlink::default();
         line.handle_estimate(start, 250_000, 500_000);
         assert_eq!(line.thin_bps(), None);
-        line.handle_loss(after(200), 0.2, 500_000);
+        line.handle_loss(after(200), 0.2, 500_000, 500_000);
         assert_eq!(line.thin_bps(), Some(250_000), "not what seems to have arrived");
         line.handle_estimate(after(1200), 260_000, 240_000);
         for half in 0..8 {
@@ -374,7 +420,9 @@ mod tests {
         let probed = line.limit_bps().expect("thin still");
         assert!((280_000..330_000).contains(&probed), "{probed}");
         line.handle_estimate(after(4000), 260_000, 320_000);
+        line.handle_estimate(after(4050), 250_000, 320_000);
         assert_eq!(line.limit_bps(), Some(probed), "it only lags");
+        line.handle_estimate(after(4080), 280_000, 320_000);
         line.handle_estimate(after(4100), 240_000, 320_000);
         assert_eq!(line.limit_bps(), Some(240_000));
         line.handle_estimate(after(4200), 1_000, 320_000);
@@ -385,13 +433,13 @@ mod tests {
     fn a_picture_does_not_pause_for_a_trial_that_no_report_judges() {
         let start = Instant::now();
         let mut line = Downlink::default();
-        line.handle_loss(start, 0.3, 1_000_000);
+        line.handle_loss(start, 0.3, 1_000_000, 1_000_000);
         assert!(line.limit_bps().is_some());
         line.handle_timeout(start + TRIAL_ENDS_AFTER);
         assert_eq!(line.limit_bps(), None);
-        line.handle_loss(start + TRIALS_APART, 0.3, 1_000_000);
+        line.handle_loss(start + TRIALS_APART, 0.3, 1_000_000, 1_000_000);
         assert_eq!(line.limit_bps(), None, "not again so soon");
-        line.handle_loss(start + TRIALS_APART + TRIAL_ENDS_AFTER, 0.3, 1_000_000);
+        line.handle_loss(start + TRIALS_APART + TRIAL_ENDS_AFTER, 0.3, 1_000_000, 1_000_000);
         assert!(line.limit_bps().is_some());
     }
 
@@ -404,7 +452,7 @@ mod tests {
             let sent_bps = line.limit_bps().map_or(1_000_000, |limit| limit.min(1_000_000));
             let swing = [0.0, 0.06, -0.05, 0.1, -0.1, 0.03, -0.07][second as usize % 7];
             let now = start + Duration::from_secs(second);
-            line.handle_loss(now, 0.3 + swing, sent_bps);
+            line.handle_loss(now, 0.3 + swing, sent_bps, sent_bps);
             tried += u32::from(line.limit_bps().is_some());
             for half in [0, 500] {
                 line.handle_timeout(now + Duration::from_millis(half));
@@ -414,10 +462,10 @@ mod tests {
         assert!(line.loss_to_repair() > 0.2);
         // The line becomes a good one, and then bad again.
         for second in 120..140 {
-            line.handle_loss(start + Duration::from_secs(second), 0.0, 1_000_000);
+            line.handle_loss(start + Duration::from_secs(second), 0.0, 1_000_000, 1_000_000);
         }
         assert!(line.loss_to_repair() < 0.01);
-        line.handle_loss(start + Duration::from_secs(140), 0.3, 1_000_000);
+        line.handle_loss(start + Duration::from_secs(140), 0.3, 1_000_000, 1_000_000);
         assert!(line.limit_bps().is_some(), "it may be another reason");
     }
 
@@ -429,7 +477,7 @@ mod tests {
         for second in 0..60 {
             let now = start + Duration::from_secs(second);
             let before = line.limit_bps();
-            line.handle_loss(now, 0.3, 1_000_000);
+            line.handle_loss(now, 0.3, 1_000_000, 1_000_000);
             if before.is_none() && line.limit_bps().is_some() {
                 tried.push(second);
             }
@@ -445,6 +493,7 @@ mod tests {
             line.handle_loss(
                 start + Duration::from_secs(3 * second),
                 (second % 2) as f32,
+                500_000,
                 500_000,
             );
         }
@@ -464,5 +513,152 @@ mod tests {
         line.handle_estimate(start + Duration::from_secs(5), 13_000, 2_000_000);
         line.handle_estimate(start + Duration::from_secs(7), 13_000, 2_000_000);
         assert_eq!(line.limit_bps(), Some(ESTIMATE_FLOOR_BPS));
+    }
+
+    #[test]
+    fn a_probe_ends_as_soon_as_packets_are_asked_for() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut line = Downlink::default();
+        line.handle_asked(start, 0.5);
+        assert_eq!(line.limit_bps(), None);
+        line.handle_estimate(start, 250_000, 500_000);
+        line.handle_loss(after(200), 0.2, 500_000, 500_000);
+        line.handle_estimate(after(1200), 250_000, 240_000);
+        line.handle_asked(after(1300), 0.2);
+        assert_eq!(line.limit_bps(), Some(250_000), "no more than that was tried");
+        for half in 0..10 {
+            line.handle_timeout(after(500 * half));
+        }
+        line.handle_asked(after(5000), 0.1);
+        assert!(line.limit_bps() > Some(250_000));
+        line.handle_asked(after(5000), 0.2);
+        assert_eq!(line.limit_bps(), Some(250_000));
+    }
+
+    #[test]
+    fn a_trial_that_helped_makes_the_next_one_no_rarer() {
+        let start = Instant::now();
+        let mut line = Downlink::default();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        line.handle_loss(start, 0.3, 1_000_000, 1_000_000);
+        line.handle_timeout(start + TRIAL_ENDS_AFTER);
+        line.handle_loss(after(6), 0.3, 1_000_000, 1_000_000);
+        line.handle_loss(after(7), 0.0, 600_000, 600_000);
+        assert!(line.limit_bps().is_some(), "less helped");
+        assert_eq!(line.trials_apart, TRIALS_APART);
+    }
+
+    #[test]
+    fn a_thin_line_that_repair_fills_is_not_taken_for_one_that_loses_by_itself() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut line = Downlink::default();
+        line.handle_estimate(start, 250_000, 500_000);
+        line.handle_loss(after(200), 0.4, 500_000, 900_000);
+        assert_eq!(line.thin_bps(), Some(250_000));
+        line.handle_estimate(after(1000), 280_000, 900_000);
+        line.handle_loss(after(1200), 0.4, 240_000, 900_000);
+        assert!(line.thin_bps().is_some());
+    }
+
+    /// A browser's estimator (libwebrtc's): it grows slowly and never far above what arrives, and falls below that for each
+    /// queue, as for each moment in which the machine is busy. It is given no sound.
+    struct Receiver {
+        pictures_bps: f64,
+    }
+
+    const SOUND_BPS: f64 = 95_000.0;
+
+    impl Receiver {
+        /// A fifth of a second, and what it then tells, with sound.
+        fn estimate(&mut self, arrived_bps: f64, overused: bool) -> u64 {
+            let arrived_bps = (arrived_bps - SOUND_BPS).max(0.0);
+            if overused {
+                self.pictures_bps = self.pictures_bps.min(arrived_bps * 0.85);
+            } else {
+                let most = (arrived_bps * 1.5 + 10_000.0).max(self.pictures_bps);
+                self.pictures_bps = (self.pictures_bps * 1.08_f64.powf(0.2)).min(most);
+            }
+            (self.pictures_bps + SOUND_BPS) as u64
+        }
+    }
+
+    /// A class for a line of 300 kbit/s that becomes wide after so many seconds, to a machine that seems to see a queue
+    /// every so many milliseconds; the seconds in which all pictures were granted.
+    fn widens(thin_for: u64, false_every_ms: u64) -> Vec<u64> {
+        let start = Instant::now();
+        let (mut line, mut receiver) = (
+            Downlink::default(),
+            Receiver {
+                pictures_bps: 450_000.0,
+            },
+        );
+        let (mut shown, mut sum, mut lost) = (Vec::new(), 0.0, 0.0);
+        for step in 0..(thin_for + 40) * 5 {
+            let (now, ms) = (start + Duration::from_millis(step * 200), step * 200);
+            let wished_bps = match line.limit_bps() {
+                Some(limit) if limit < 500_000 => 190_000.0,
+                Some(limit) if limit < 600_000 => 430_000.0,
+                _ => 520_000.0,
+            };
+            // Pictures are not all of one size.
+            let sent_bps: f64 = wished_bps * [1.0, 1.08, 0.95, 1.02, 0.93, 1.05, 0.97][step as usize % 7];
+            let line_bps = if ms < thin_for * 1000 { 300_000.0 } else { 1e9 };
+            let arrived_bps = sent_bps.min(line_bps);
+            (sum, lost) = (sum + sent_bps, lost + sent_bps - arrived_bps);
+            let overused = arrived_bps < sent_bps || ms % false_every_ms == 0;
+            let estimate_bps = receiver.estimate(arrived_bps, overused);
+            line.handle_estimate(now, estimate_bps, sent_bps as u64);
+            if step % 5 == 4 {
+                let bps = (sum / 5.0) as u64;
+                line.handle_loss(now, (lost / sum) as f32, bps, bps);
+                (sum, lost) = (0.0, 0.0);
+                if line.limit_bps().is_none_or(|limit| limit >= 600_000) {
+                    shown.push(ms / 1000);
+                }
+            }
+            if step % 5 % 3 == 0 {
+                line.handle_timeout(now);
+            }
+        }
+        shown
+    }
+
+    #[test]
+    fn a_line_that_widens_is_used_within_twenty_seconds_also_by_a_busy_machine() {
+        for false_every_ms in [5_000, u64::MAX, 2_000, 1_000, 600, 200] {
+            for thin_for in [10, 20, 30, 40] {
+                let shown = widens(thin_for, false_every_ms);
+                let back = shown.iter().find(|second| **second >= thin_for);
+                assert!(
+                    back.is_some_and(|second| *second <= thin_for + 20),
+                    "every {false_every_ms} ms, {thin_for} s: {shown:?}"
+                );
+                assert!(
+                    shown.iter().all(|second| *second < 3 || *second >= thin_for),
+                    "{shown:?}"
+                );
+                assert_eq!(shown.last(), Some(&(thin_for + 39)), "and stays so");
+            }
+        }
+    }
+
+    #[test]
+    fn an_estimate_that_falls_while_no_more_is_sent_tells_nothing() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut line = Downlink::default();
+        line.handle_estimate(start, 250_000, 500_000);
+        line.handle_loss(after(200), 0.2, 500_000, 500_000);
+        line.handle_estimate(after(1200), 250_000, 240_000);
+        for half in 0..10 {
+            line.handle_timeout(after(500 * half));
+        }
+        let probed = line.limit_bps();
+        assert!(probed > Some(250_000));
+        line.handle_estimate(after(5000), 230_000, 240_000);
+        line.handle_estimate(after(5200), 180_000, 240_000);
+        assert_eq!(line.limit_bps(), probed);
     }
 }

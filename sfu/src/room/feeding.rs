@@ -131,7 +131,7 @@ impl Room {
                     Some((line, (wanted.width, wanted.height)))
                 });
                 match wished.filter(|(line, _)| subscriber.ready && is_active(publishers, *line)) {
-                    Some((line, asked)) => wishes.extend(wish(publishers, place_in_slots, line, asked)),
+                    Some((line, asked)) => wishes.extend(wish(now, publishers, place_in_slots, line, asked)),
                     None => {
                         let slot = &mut subscriber.slots[place_in_slots];
                         slot.granted = None;
@@ -282,7 +282,13 @@ impl Room {
 }
 
 /// What a slot asks of a line, in a tile of `asked` pixels.
-fn wish(publishers: &[Option<Publisher>], slot: usize, line: LineId, asked: (u16, u16)) -> Option<Wish> {
+fn wish(
+    now: Instant,
+    publishers: &[Option<Publisher>],
+    slot: usize,
+    line: LineId,
+    asked: (u16, u16),
+) -> Option<Wish> {
     let sender = &publishers[line.seat].as_ref()?.lines[line.line];
     let mut rates_bps = if sender.layers.len() == 1 {
         [GUESSED_ONLY_BPS; MOST_LAYERS]
@@ -294,7 +300,7 @@ fn wish(publishers: &[Option<Publisher>], slot: usize, line: LineId, asked: (u16
     }
     let mut deltas_bps = [0; MOST_LAYERS];
     for (rate, layer) in deltas_bps.iter_mut().zip(&sender.layers) {
-        *rate = layer.deltas.bps().max(layer.deltas.steady_bps()).unwrap_or(0);
+        *rate = layer.deltas.bps(now).max(layer.deltas.steady_bps()).unwrap_or(0);
     }
     let pixels = u32::from(asked.0) * u32::from(asked.1);
     let screen = sender.source == Source::Screen;

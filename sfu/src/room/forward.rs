@@ -370,10 +370,10 @@ impl Room {
                     || quality.is_very_lossy()
                         && resends.was_answered_again(given)
                         && stream.keyframe_is_old(now));
-            if copies > 0 && resends.is_first_answer(given) {
-                subscriber.lost(now);
-            }
             let Some(stored) = stored else { continue };
+            if copies > 0 && resends.is_first_answer(given) {
+                self.changed |= subscriber.lost(now, stored.at);
+            }
             for copy in 0..copies {
                 let again = Again {
                     place,

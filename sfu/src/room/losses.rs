@@ -7,8 +7,7 @@ use seodang_rtp::ReportBlock;
 /// What a subscriber's reports say of all its slots together (RFC 3550 section 6.4.1).
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// Highest sequence number and loss so far, by SSRC.
-    known: Vec<(u32, u32, i32)>,
+    known: Vec<Known>,
     since: Option<Instant>,
     expected: u64,
     lost: i64,
@@ -23,20 +22,49 @@ pub(super) struct Losses {
     bytes: u64,
 }
 
+/// What was last reported of a slot.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    ssrc: u32,
+    highest: u32,
+    lost: i32,
+    /// Since when nothing of it arrives, as far as reported.
+    still_since: Instant,
+}
+
 /// Receivers report about once a second, which may be a little less.
 const REPORTED_FOR: Duration = Duration::from_millis(800);
+/// The end of a picture that paused may have been lost: one learns of it when the picture returns, however long ago that was.
+const LONG_AGO: Duration = Duration::from_millis(2500);
+const MOMENT: Duration = Duration::from_millis(250);
 /// Fewer packets say nothing.
 const LEAST_PACKETS: u64 = 50;
 
 impl Losses {
     /// Takes a block about one of the slots.
-    pub(super) fn add(&mut self, report: &ReportBlock) {
-        let Some(known) = self.known.iter_mut().find(|known| known.0 == report.ssrc) else {
-            self.known.push((report.ssrc, report.highest, report.lost));
+    pub(super) fn add(&mut self, now: Instant, report: &ReportBlock) {
+        let fresh = Known {
+            ssrc: report.ssrc,
+            highest: report.highest,
+            lost: report.lost,
+            still_since: now,
+        };
+        let Some(known) = self.known.iter_mut().find(|known| known.ssrc == report.ssrc) else {
+            self.known.push(fresh);
             return;
         };
-        let (highest, lost) = (known.1, known.2);
-        (known.1, known.2) = (report.highest, report.lost);
+        if report.highest == known.highest {
+            return;
+        }
+        let Known {
+            highest,
+            lost,
+            still_since,
+            ..
+        } = std::mem::replace(known, fresh);
+        if now.saturating_duration_since(still_since) >= LONG_AGO {
+            return;
+        }
         // A report that goes back, or leaps over a minute of packets, is none.
         if let Some(expected) = report
             .highest
@@ -55,12 +83,21 @@ impl Losses {
         self.bytes += bytes as u64;
     }
 
-    /// One of them is asked for, and must have come by then. About once a second the share of those.
-    pub(super) fn asked(&mut self, now: Instant) -> Option<f32> {
+    /// One of them, which was to be sent at `sent_at`, is asked for, and must have come by then. About once a second the
+    /// share of those, and `soon` in a moment.
+    pub(super) fn asked(&mut self, now: Instant, sent_at: Instant, soon: bool) -> Option<f32> {
+        if now.saturating_duration_since(sent_at) >= LONG_AGO {
+            return None;
+        }
         self.asked += 1;
         self.just_asked += 1;
         let since = *self.asked_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < REPORTED_FOR || self.just_given < LEAST_PACKETS {
+        let (time, packets) = if soon {
+            (MOMENT, LEAST_PACKETS / 2)
+        } else {
+            (REPORTED_FOR, LEAST_PACKETS)
+        };
+        if now.saturating_duration_since(since) < time || self.just_given < packets {
             return None;
         }
         let share = share(self.just_asked, self.just_given);
@@ -128,8 +165,14 @@ impl Rate {
     }
 
     /// In bits per second; `None` before a whole second has passed.
-    pub(super) fn bps(&self) -> Option<u64> {
-        self.last_bps
+    pub(super) fn bps(&self, now: Instant) -> Option<u64> {
+        let (start, sum) = self.window?;
+        let elapsed = now.saturating_duration_since(start);
+        if elapsed < 2 * WINDOW {
+            return self.last_bps;
+        }
+        // Nothing came that would have ended the window.
+        Some((sum as f64 * 8.0 / elapsed.as_secs_f64()) as u64)
     }
 }
 
@@ -149,15 +192,15 @@ mod tests {
             ..Default::default()
         };
         for (ssrc, highest, lost) in [(1, 1000, 50), (2, 10, 0)] {
-            losses.add(&block(ssrc, highest, lost));
+            losses.add(start, &block(ssrc, highest, lost));
         }
         assert_eq!(losses.take(start), None);
-        losses.add(&block(1, 1060, 80));
-        losses.add(&block(2, 50, -1));
+        losses.add(start, &block(1, 1060, 80));
+        losses.add(start, &block(2, 50, -1));
         assert_eq!(losses.take(start + WINDOW / 2), None);
         assert_eq!(losses.take(later), Some((0.29, 0)));
-        losses.add(&block(1, 5, 0));
-        losses.add(&block(2, 1_000_000, 900_000));
+        losses.add(later, &block(1, 5, 0));
+        losses.add(later, &block(2, 1_000_000, 900_000));
         assert_eq!(losses.take(later + WINDOW), None, "no report goes back or leaps");
     }
 
@@ -171,10 +214,10 @@ mod tests {
             ..Default::default()
         };
         (0..300).for_each(|_| losses.given(1_000, true));
-        losses.add(&block(300));
+        losses.add(start, &block(300));
         assert_eq!(losses.take(start), None);
         (0..100).for_each(|_| losses.given(1_000, true));
-        losses.add(&block(400));
+        losses.add(start, &block(400));
         assert_eq!(losses.take(start + WINDOW), Some((0.0, 800_000)));
     }
 
@@ -187,19 +230,30 @@ mod tests {
             highest,
             ..Default::default()
         };
-        losses.add(&block(0));
+        losses.add(start, &block(0));
         assert_eq!(losses.take(start), None);
         for packet in 0..100 {
             losses.given(1_000, packet % 2 == 0);
             if packet % 5 == 0 {
-                assert_eq!(losses.asked(start), None);
+                assert_eq!(losses.asked(start, start, false), None);
             }
         }
-        assert_eq!(losses.asked(start + WINDOW), Some(0.42), "before any report");
-        losses.add(&block(100));
+        assert_eq!(
+            losses.asked(start + WINDOW, start, false),
+            Some(0.42),
+            "before any report"
+        );
+        losses.add(start, &block(100));
         assert_eq!(losses.take(start + WINDOW), Some((0.42, 800_000)));
-        losses.add(&block(200));
+        losses.add(start, &block(200));
         assert_eq!(losses.take(start + 2 * WINDOW), Some((0.0, 0)));
+        (0..40).for_each(|_| losses.given(1_000, true));
+        assert_eq!(losses.asked(start + WINDOW, start, true), None);
+        assert_eq!(
+            losses.asked(start + WINDOW + MOMENT, start, true),
+            Some(0.05),
+            "in a moment"
+        );
     }
 
     #[test]
@@ -209,6 +263,48 @@ mod tests {
         for place in 0..=50u64 {
             rate.add(start + Duration::from_millis(place * 40), 500);
         }
-        assert_eq!(rate.bps(), Some(100_000));
+        assert_eq!(rate.bps(start + 2 * WINDOW), Some(100_000));
+    }
+
+    #[test]
+    fn a_rate_ends_when_nothing_comes_any_more() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        for place in 0..60u64 {
+            rate.add(start + Duration::from_millis(place * 40), 500);
+        }
+        let after = |seconds| rate.bps(start + seconds * WINDOW).expect("seconds have passed");
+        assert_eq!(after(3), 100_000);
+        assert!(after(7) < 10_000, "{}", after(7));
+    }
+
+    #[test]
+    fn what_was_lost_before_a_pause_is_no_loss_of_what_comes_after_it() {
+        let start = Instant::now();
+        let mut losses = Losses::default();
+        let at = |second| start + second * WINDOW;
+        let block = |ssrc, highest, lost| ReportBlock {
+            ssrc,
+            highest,
+            lost,
+            ..Default::default()
+        };
+        losses.add(start, &block(1, 100, 0));
+        losses.add(start, &block(2, 100, 0));
+        assert_eq!(losses.take(start), None);
+        for second in 1..20 {
+            losses.add(at(second), &block(1, 100 + 60 * second, 0));
+            losses.add(at(second), &block(2, 100, 0));
+            assert_eq!(losses.take(at(second)), Some((0.0, 0)));
+        }
+        // Twenty at the end of it were lost, and are asked for now that it returns.
+        losses.add(at(20), &block(1, 1300, 0));
+        losses.add(at(20), &block(2, 130, 20));
+        (0..100).for_each(|_| losses.given(1_000, true));
+        (0..20).for_each(|_| assert_eq!(losses.asked(at(20), start, false), None));
+        assert_eq!(losses.take(at(20)), Some((0.0, 800_000)));
+        losses.add(at(21), &block(1, 1330, 0));
+        losses.add(at(21), &block(2, 160, 26));
+        assert_eq!(losses.take(at(21)), Some((0.1, 0)), "this is of now");
     }
 }

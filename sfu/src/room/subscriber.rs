@@ -104,11 +104,15 @@ impl Subscriber {
         self.losses.given(bytes, would_ask);
     }
 
-    /// A packet was lost on the way to the participant.
-    pub(super) fn lost(&mut self, now: Instant) {
-        if let Some(share) = self.losses.asked(now) {
+    /// A packet of `sent_at` was lost on the way to the participant.
+    /// Answers as [`Self::handle_reports`].
+    pub(super) fn lost(&mut self, now: Instant, sent_at: Instant) -> bool {
+        let before = self.downlink.limit_bps();
+        if let Some(share) = self.losses.asked(now, sent_at, self.downlink.is_probing()) {
             self.downlink.note_loss(share);
+            self.downlink.handle_asked(now, share);
         }
+        self.downlink.limit_bps() != before
     }
 
     /// How fast pictures go out where they wait for each other; `None`: as they come.
@@ -160,11 +164,12 @@ impl Subscriber {
     pub(super) fn handle_reports(&mut self, now: Instant, reports: ReportBlocks<'_>) -> bool {
         let own = |ssrc| self.slots.iter().any(|slot| slot.media.ssrc == ssrc);
         for report in reports.iter().filter(|report| own(report.ssrc)) {
-            self.losses.add(&report);
+            self.losses.add(now, &report);
         }
         let before = self.downlink.limit_bps();
         if let Some((loss, sent_bps)) = self.losses.take(now) {
-            self.downlink.handle_loss(now, loss, sent_bps);
+            let all_bps = self.sent.bps(now).unwrap_or(sent_bps);
+            self.downlink.handle_loss(now, loss, sent_bps, all_bps);
         }
         self.downlink.limit_bps() != before
     }
@@ -172,8 +177,8 @@ impl Subscriber {
     /// Takes the participant's own estimate, which browsers make of pictures alone; answers as [`Self::handle_reports`].
     pub(super) fn handle_estimate(&mut self, now: Instant, pictures_bps: u64) -> bool {
         let before = self.downlink.limit_bps();
-        if let Some(sent_bps) = self.sent.bps() {
-            let estimate_bps = pictures_bps.saturating_add(self.sound.bps().unwrap_or(0));
+        if let Some(sent_bps) = self.sent.bps(now) {
+            let estimate_bps = pictures_bps.saturating_add(self.sound.bps(now).unwrap_or(0));
             self.downlink.handle_estimate(now, estimate_bps, sent_bps);
         }
         self.downlink.limit_bps() != before
