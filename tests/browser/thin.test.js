@@ -17,8 +17,8 @@ const THIN_BPS = 300_000;
 /** What the server needs to find out what the line carries. */
 const SETTLED_MS = 8_000;
 const WATCHED_MS = 20_000;
-/** Probing pauses for 8 s when it failed twice before, 16 at most, and then grows by a seventh a second. */
-const RETURNED_MS = 60_000;
+/** Probing pauses for 8 s when it failed twice before, 16 at most, and then grows by a seventh a second; on a busy machine it may fail. */
+const RETURNED_MS = 120_000;
 
 setStage();
 
