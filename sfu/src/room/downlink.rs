@@ -35,11 +35,13 @@ pub(super) struct Downlink {
     cut_at: Option<Instant>,
     /// The limit was raised since it was last cut: the next cut is a probe that failed.
     probed: bool,
-    /// To where it was last cut, and what was sent since for two reports without loss: the line carries about as much.
+    /// To where it was last cut, and what was sent since for two reports without loss or queue: the line carries about as much.
     carried_bps: u64,
     /// What was sent for the last report, if nothing was lost.
     clean_bps: u64,
     grown_at: Option<Instant>,
+    /// What was sent last waited before the line.
+    queued: bool,
 }
 
 /// Less is sent because of loss: does it help?
@@ -81,8 +83,15 @@ const FIRST_HOLD: Duration = Duration::from_secs(2);
 const LONGEST_HOLD: Duration = Duration::from_secs(16);
 /// The longest where only an estimate tells of the failure, or a newer one tells of more than the limit.
 const LONGEST_UNSURE_HOLD: Duration = Duration::from_secs(8);
-/// As much of what the line carries is more than that, and no unsteady second.
+/// Who sends this many times what a thin line carried tries more; less is a picture's own swing.
 const MORE: f64 = 1.2;
+/// What takes longer than usual by as much waited in a queue, and proves nothing of what the line carries.
+const QUEUE: Duration = Duration::from_millis(150);
+/// So long a queue delays voices for as long: less is sent, and once it could have become shorter, less again.
+const LONG_QUEUE: Duration = Duration::from_millis(300);
+const QUEUE_SHRINKS_IN: Duration = Duration::from_millis(1500);
+/// Of what is sent, then.
+const LESS: f64 = 0.85;
 /// An estimate that falls below as much of what is sent tells of a queue. To 0.85 of what arrives it falls for every moment
 /// in which the receiving machine is busy.
 const QUEUE_SHARE: f64 = 0.8;
@@ -112,6 +121,7 @@ impl Default for Downlink {
             carried_bps: 0,
             clean_bps: 0,
             grown_at: None,
+            queued: false,
         }
     }
 }
@@ -164,11 +174,12 @@ impl Downlink {
         self.recent_loss = Some(self.recent_loss.map_or(loss, |before| (before + loss) / 2.0));
     }
 
-    /// As [`Self::note_loss`], while `sent_bps` were sent, and `all_bps` with repair: whether less has to be sent.
+    /// As [`Self::note_loss`], while `sent_bps` were sent, and `all_bps` with repair; decides whether less has to be sent.
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64, all_bps: u64) {
         self.note_loss(loss);
         self.learn(loss);
-        let clean_bps = if loss < self.own_loss + CLEAN { sent_bps } else { 0 };
+        let clean = loss < self.own_loss + CLEAN && !self.queued;
+        let clean_bps = if clean { sent_bps } else { 0 };
         self.carried_bps = self.carried_bps.max(clean_bps.min(self.clean_bps));
         self.clean_bps = clean_bps;
         if let Some(trial) = self.trial {
@@ -231,6 +242,18 @@ impl Downlink {
         }
     }
 
+    /// Takes for how long what was sent lately waited, while `sent_bps` are sent. Some lines have a queue of seconds before anything is
+    /// lost.
+    pub(super) fn handle_queue(&mut self, now: Instant, queue: Duration, sent_bps: u64) {
+        self.queued = queue >= QUEUE;
+        let shrank = |at| now.saturating_duration_since(at) >= QUEUE_SHRINKS_IN;
+        if self.thin && queue >= LONG_QUEUE && self.cut_at.is_none_or(shrank) {
+            let limit_bps = self.limit_bps.unwrap_or(sent_bps).min(sent_bps);
+            let less_bps = (limit_bps as f64 * LESS) as u64;
+            self.cut(now, less_bps.max(FLOOR_BPS), LONGEST_UNSURE_HOLD);
+        }
+    }
+
     /// Takes an estimate of the subscriber while `sent_bps` are sent.
     pub(super) fn handle_estimate(&mut self, now: Instant, estimate_bps: u64, sent_bps: u64) {
         let before = self.estimate.replace((now, estimate_bps));
@@ -267,9 +290,13 @@ impl Downlink {
         {
             self.end_trial(now, trial);
         }
+        // What is reported later than that tells of another time.
+        self.trial = self.trial.filter(|trial| now < trial.judged_at + ESTIMATE_LASTS);
         let Some(limit_bps) = self.limit_bps else { return };
         let since = self.grown_at.replace(now).unwrap_or(now);
-        if self.hold_until.is_some_and(|until| now < until) || self.low_since.is_some() {
+        // Without pictures there are no estimates, and the last one stops counting.
+        let low = self.low_since.is_some() && self.fresh_estimate_bps(now).is_some();
+        if self.hold_until.is_some_and(|until| now < until) || low {
             return;
         }
         if self

@@ -205,9 +205,6 @@ impl Room {
     /// What a subscriber receives.
     fn receiver_report(&mut self, now: Instant, seat: usize, reports: ReportBlocks<'_>) {
         if let Some(subscriber) = self.subscribers[seat].as_mut() {
-            for block in reports.iter() {
-                subscriber.round_trip.answered(now, &block);
-            }
             self.changed |= subscriber.handle_reports(now, reports);
         }
     }

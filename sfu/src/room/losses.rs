@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use seodang_model::MediaKind;
 use seodang_rtp::ReportBlock;
 
 /// What a subscriber's reports say of all its slots together (RFC 3550 section 6.4.1).
@@ -28,26 +29,29 @@ struct Known {
     ssrc: u32,
     highest: u32,
     lost: i32,
-    /// Since when nothing of it arrives, as far as reported.
-    still_since: Instant,
+    /// When a report last told of something new.
+    moved_at: Instant,
 }
 
 /// Receivers report about once a second, which may be a little less.
 const REPORTED_FOR: Duration = Duration::from_millis(800);
 /// The end of a picture that paused may have been lost: one learns of it when the picture returns, however long ago that was.
 const LONG_AGO: Duration = Duration::from_millis(2500);
+/// In so short a time a probe that fails is seen.
 const MOMENT: Duration = Duration::from_millis(250);
+/// After a time without answers that is this long, what was counted in it says nothing of now.
+const STALE: Duration = Duration::from_secs(5);
 /// Fewer packets say nothing.
 const LEAST_PACKETS: u64 = 50;
 
 impl Losses {
     /// Takes a block about one of the slots.
-    pub(super) fn add(&mut self, now: Instant, report: &ReportBlock) {
+    pub(super) fn add(&mut self, now: Instant, report: &ReportBlock, kind: MediaKind) {
         let fresh = Known {
             ssrc: report.ssrc,
             highest: report.highest,
             lost: report.lost,
-            still_since: now,
+            moved_at: now,
         };
         let Some(known) = self.known.iter_mut().find(|known| known.ssrc == report.ssrc) else {
             self.known.push(fresh);
@@ -59,10 +63,11 @@ impl Losses {
         let Known {
             highest,
             lost,
-            still_since,
+            moved_at,
             ..
         } = std::mem::replace(known, fresh);
-        if now.saturating_duration_since(still_since) >= LONG_AGO {
+        // Browsers report pictures once a second, and sound, which does not pause, every five.
+        if kind == MediaKind::Video && now.saturating_duration_since(moved_at) >= LONG_AGO {
             return;
         }
         // A report that goes back, or leaps over a minute of packets, is none.
@@ -92,6 +97,10 @@ impl Losses {
         self.asked += 1;
         self.just_asked += 1;
         let since = *self.asked_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= STALE {
+            (self.asked_since, self.just_asked, self.just_given) = (Some(now), 0, 0);
+            return None;
+        }
         let (time, packets) = if soon {
             (MOMENT, LEAST_PACKETS / 2)
         } else {
@@ -109,7 +118,8 @@ impl Losses {
     /// without repair, in bits per second. Of reports and requests counts what tells of more: some receivers report what
     /// came again as never lost, and some never ask.
     pub(super) fn take(&mut self, now: Instant) -> Option<(f32, u64)> {
-        let Some(since) = self.since else {
+        let stale = |since: &Instant| now.saturating_duration_since(*since) >= STALE;
+        let Some(since) = self.since.filter(|since| !stale(since)) else {
             // What was sent before the first report has no time to be divided by.
             (self.since, self.expected, self.lost) = (Some(now), 0, 0);
             (self.given, self.asked, self.bytes) = (0, 0, 0);
@@ -134,7 +144,7 @@ fn share(part: u64, all: u64) -> f32 {
     (part as f32 / all as f32).min(1.0)
 }
 
-/// Bits in the last whole second.
+/// Bits in the last whole second that had any; after two without, in the time since the last.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     window: Option<(Instant, usize)>,
@@ -192,15 +202,15 @@ mod tests {
             ..Default::default()
         };
         for (ssrc, highest, lost) in [(1, 1000, 50), (2, 10, 0)] {
-            losses.add(start, &block(ssrc, highest, lost));
+            losses.add(start, &block(ssrc, highest, lost), MediaKind::Video);
         }
         assert_eq!(losses.take(start), None);
-        losses.add(start, &block(1, 1060, 80));
-        losses.add(start, &block(2, 50, -1));
+        losses.add(start, &block(1, 1060, 80), MediaKind::Video);
+        losses.add(start, &block(2, 50, -1), MediaKind::Video);
         assert_eq!(losses.take(start + WINDOW / 2), None);
         assert_eq!(losses.take(later), Some((0.29, 0)));
-        losses.add(later, &block(1, 5, 0));
-        losses.add(later, &block(2, 1_000_000, 900_000));
+        losses.add(later, &block(1, 5, 0), MediaKind::Video);
+        losses.add(later, &block(2, 1_000_000, 900_000), MediaKind::Video);
         assert_eq!(losses.take(later + WINDOW), None, "no report goes back or leaps");
     }
 
@@ -214,10 +224,10 @@ mod tests {
             ..Default::default()
         };
         (0..300).for_each(|_| losses.given(1_000, true));
-        losses.add(start, &block(300));
+        losses.add(start, &block(300), MediaKind::Video);
         assert_eq!(losses.take(start), None);
         (0..100).for_each(|_| losses.given(1_000, true));
-        losses.add(start, &block(400));
+        losses.add(start, &block(400), MediaKind::Video);
         assert_eq!(losses.take(start + WINDOW), Some((0.0, 800_000)));
     }
 
@@ -230,7 +240,7 @@ mod tests {
             highest,
             ..Default::default()
         };
-        losses.add(start, &block(0));
+        losses.add(start, &block(0), MediaKind::Video);
         assert_eq!(losses.take(start), None);
         for packet in 0..100 {
             losses.given(1_000, packet % 2 == 0);
@@ -243,9 +253,9 @@ mod tests {
             Some(0.42),
             "before any report"
         );
-        losses.add(start, &block(100));
+        losses.add(start, &block(100), MediaKind::Video);
         assert_eq!(losses.take(start + WINDOW), Some((0.42, 800_000)));
-        losses.add(start, &block(200));
+        losses.add(start, &block(200), MediaKind::Video);
         assert_eq!(losses.take(start + 2 * WINDOW), Some((0.0, 0)));
         (0..40).for_each(|_| losses.given(1_000, true));
         assert_eq!(losses.asked(start + WINDOW, start, true), None);
@@ -254,6 +264,50 @@ mod tests {
             Some(0.05),
             "in a moment"
         );
+    }
+
+    #[test]
+    fn sound_is_counted_though_it_is_reported_every_five_seconds() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut losses = Losses::default();
+        let block = |highest, lost| ReportBlock {
+            ssrc: 1,
+            highest,
+            lost,
+            ..Default::default()
+        };
+        losses.add(start, &block(0, 0), MediaKind::Audio);
+        assert_eq!(losses.take(start), None);
+        losses.add(at(4), &block(200, 60), MediaKind::Audio);
+        assert_eq!(losses.take(at(4)), Some((0.3, 0)));
+    }
+
+    #[test]
+    fn after_minutes_without_reports_nothing_is_divided_by_them() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut losses = Losses::default();
+        let block = |highest, lost| ReportBlock {
+            ssrc: 1,
+            highest,
+            lost,
+            ..Default::default()
+        };
+        losses.add(start, &block(0, 0), MediaKind::Audio);
+        assert_eq!(losses.take(start), None);
+        losses.given(1_000, true);
+        assert_eq!(losses.asked(at(1), at(1), false), None);
+        losses.add(at(300), &block(15_000, 3_000), MediaKind::Audio);
+        assert_eq!(losses.take(at(300)), None);
+        (0..100).for_each(|_| losses.given(1_000, true));
+        assert_eq!(
+            losses.asked(at(300), at(300), true),
+            None,
+            "of the minutes before"
+        );
+        losses.add(at(301), &block(15_100, 3_000), MediaKind::Audio);
+        assert_eq!(losses.take(at(301)), Some((0.01, 800_000)));
     }
 
     #[test]
@@ -289,22 +343,22 @@ mod tests {
             lost,
             ..Default::default()
         };
-        losses.add(start, &block(1, 100, 0));
-        losses.add(start, &block(2, 100, 0));
+        losses.add(start, &block(1, 100, 0), MediaKind::Video);
+        losses.add(start, &block(2, 100, 0), MediaKind::Video);
         assert_eq!(losses.take(start), None);
         for second in 1..20 {
-            losses.add(at(second), &block(1, 100 + 60 * second, 0));
-            losses.add(at(second), &block(2, 100, 0));
+            losses.add(at(second), &block(1, 100 + 60 * second, 0), MediaKind::Video);
+            losses.add(at(second), &block(2, 100, 0), MediaKind::Video);
             assert_eq!(losses.take(at(second)), Some((0.0, 0)));
         }
         // Twenty at the end of it were lost, and are asked for now that it returns.
-        losses.add(at(20), &block(1, 1300, 0));
-        losses.add(at(20), &block(2, 130, 20));
+        losses.add(at(20), &block(1, 1300, 0), MediaKind::Video);
+        losses.add(at(20), &block(2, 130, 20), MediaKind::Video);
         (0..100).for_each(|_| losses.given(1_000, true));
         (0..20).for_each(|_| assert_eq!(losses.asked(at(20), start, false), None));
         assert_eq!(losses.take(at(20)), Some((0.0, 800_000)));
-        losses.add(at(21), &block(1, 1330, 0));
-        losses.add(at(21), &block(2, 160, 26));
+        losses.add(at(21), &block(1, 1330, 0), MediaKind::Video);
+        losses.add(at(21), &block(2, 160, 26), MediaKind::Video);
         assert_eq!(losses.take(at(21)), Some((0.1, 0)), "this is of now");
     }
 }

@@ -11,12 +11,16 @@ pub(super) struct RoundTrip {
     sent: [Option<(u32, Instant)>; REPORTS],
     next: usize,
     measured: Option<Duration>,
+    /// The shortest lately.
+    shortest: Option<Duration>,
 }
 
 /// Four rounds of reports to a page of fifteen slots, less the empty ones.
 const REPORTS: usize = 32;
 /// Nobody answers later; whoever claims so would never get anything again.
 const LONGEST: Duration = Duration::from_secs(1);
+/// Of this many answers, some minutes' worth, a longer way is taken for the usual one: the participant changed the network.
+const FORGETTING: u32 = 512;
 
 impl RoundTrip {
     /// A sender report with this time goes out.
@@ -25,24 +29,26 @@ impl RoundTrip {
         self.next = (self.next + 1) % REPORTS;
     }
 
-    /// A report block came; it measures if it answers one of the last sender reports.
-    pub(super) fn answered(&mut self, now: Instant, block: &ReportBlock) {
+    /// A report block came; it measures if it answers one of the last sender reports, and tells how much longer that took
+    /// than on the empty line.
+    pub(super) fn answered(&mut self, now: Instant, block: &ReportBlock) -> Option<Duration> {
         let sent = self.sent.iter().flatten();
         let named = sent.filter(|(name, _)| *name == block.last_report);
         // A feed begins with the report that its source sent last, which may have gone out before: the answer to the
         // earlier one has been held for longer than the later one was under way, and does not count.
-        let Some(at) = named.map(|(_, at)| *at).max() else {
-            return;
-        };
+        let at = named.map(|(_, at)| *at).max()?;
         let held = Duration::from_secs_f64(f64::from(block.since_last_report) / 65_536.0);
-        let Some(sample) = now.saturating_duration_since(at).checked_sub(held) else {
-            return;
-        };
+        let sample = now.saturating_duration_since(at).checked_sub(held)?;
         let sample = sample.min(LONGEST);
+        let shortest = self.shortest.map_or(sample, |shortest| {
+            sample.min(shortest + sample.saturating_sub(shortest) / FORGETTING)
+        });
+        self.shortest = Some(shortest);
         self.measured = Some(
             self.measured
                 .map_or(sample, |measured| (measured * 7 + sample) / 8),
         );
+        Some(sample.saturating_sub(shortest))
     }
 
     /// `None` until an answer came.
@@ -100,6 +106,24 @@ mod tests {
         round_trip.answered(start + ms(760), &block(ntp, 20));
         let measured = round_trip.get().expect("an answer");
         assert!(measured.abs_diff(ms(40)) < ms(1), "{measured:?}");
+    }
+
+    #[test]
+    fn what_takes_longer_than_usual_waited_in_a_queue_until_it_is_usual() {
+        let start = Instant::now();
+        let mut round_trip = RoundTrip::default();
+        let mut queued = |way: u64, second: u32| {
+            let ntp = NtpTime(u64::from(second) << 32);
+            round_trip.report_sent(start, ntp);
+            round_trip
+                .answered(start + ms(way), &block(ntp, 0))
+                .expect("an answer")
+        };
+        assert_eq!(queued(40, 5), ms(0));
+        assert!(queued(540, 6).abs_diff(ms(499)) < ms(2));
+        assert!(queued(30, 7) == ms(0) && queued(130, 8) > ms(98));
+        let last = (9..3_000).map(|second| queued(530, second)).last();
+        assert!(last.is_some_and(|queued| queued < ms(5)), "{last:?}");
     }
 
     #[test]

@@ -162,11 +162,18 @@ impl Subscriber {
 
     /// Takes what the participant says of its slots' packets; whether that changes what its line is believed to carry.
     pub(super) fn handle_reports(&mut self, now: Instant, reports: ReportBlocks<'_>) -> bool {
-        let own = |ssrc| self.slots.iter().any(|slot| slot.media.ssrc == ssrc);
-        for report in reports.iter().filter(|report| own(report.ssrc)) {
-            self.losses.add(now, &report);
+        let own = |ssrc| self.slots.iter().find(|slot| slot.media.ssrc == ssrc);
+        let mut queued = None;
+        for report in reports.iter() {
+            queued = queued.max(self.round_trip.answered(now, &report));
+            if let Some(slot) = own(report.ssrc) {
+                self.losses.add(now, &report, slot.media.kind);
+            }
         }
         let before = self.downlink.limit_bps();
+        if let (Some(queued), Some(sent_bps)) = (queued, self.sent.bps(now)) {
+            self.downlink.handle_queue(now, queued, sent_bps);
+        }
         if let Some((loss, sent_bps)) = self.losses.take(now) {
             let all_bps = self.sent.bps(now).unwrap_or(sent_bps);
             self.downlink.handle_loss(now, loss, sent_bps, all_bps);

@@ -337,3 +337,65 @@ fn an_estimate_that_falls_while_no_more_is_sent_tells_nothing() {
     line.handle_estimate(after(5200), 180_000, 240_000);
     assert_eq!(line.limit_bps(), probed);
 }
+
+/// The share of the time, after twenty seconds, in which a voice waits for half a second or more on a line of 400 kbit/s whose
+/// queue holds `queue_s` of it, while a page of 520 is wished.
+fn voices_wait(queue_s: f64) -> f64 {
+    const LINE_BPS: f64 = 400_000.0;
+    let start = Instant::now();
+    let (mut line, mut receiver) = (
+        Downlink::default(),
+        Receiver {
+            pictures_bps: 450_000.0,
+        },
+    );
+    let (mut queue_s_now, mut late, mut sum, mut lost) = (0.0_f64, 0, 0.0, 0.0);
+    for step in 0..350 {
+        let now = start + Duration::from_millis(step * 200);
+        let sent_bps = match line.limit_bps() {
+            Some(limit) if limit < 500_000 => 190_000.0,
+            Some(limit) if limit < 600_000 => 430_000.0,
+            _ => 520_000.0,
+        };
+        let before = queue_s_now;
+        let filled = queue_s_now + (sent_bps / LINE_BPS - 1.0) * 0.2;
+        queue_s_now = filled.clamp(0.0, queue_s);
+        let dropped_bps = (filled - queue_s).max(0.0) * LINE_BPS / 0.2;
+        let arrived_bps = if queue_s_now > 0.0 { LINE_BPS } else { sent_bps };
+        (sum, lost) = (sum + sent_bps, lost + dropped_bps);
+        let estimate_bps = receiver.estimate(arrived_bps, queue_s_now > before);
+        line.handle_estimate(now, estimate_bps, sent_bps as u64);
+        if step % 5 == 4 {
+            let bps = (sum / 5.0) as u64;
+            line.handle_queue(now, Duration::from_secs_f64(queue_s_now), sent_bps as u64);
+            line.handle_loss(now, (lost / sum) as f32, bps, bps);
+            (sum, lost) = (0.0, 0.0);
+        }
+        if step % 5 % 3 == 0 {
+            line.handle_timeout(now);
+        }
+        late += u32::from(step >= 100 && queue_s_now >= 0.5);
+    }
+    f64::from(late) / 250.0
+}
+
+#[test]
+fn a_long_queue_ends_a_probe_before_anything_is_lost() {
+    for queue_s in [0.2, 0.6, 1.0, 2.0, 4.0] {
+        let late = voices_wait(queue_s);
+        assert!(late < 0.03, "{late} of the time with a queue of {queue_s} s");
+    }
+}
+
+#[test]
+fn an_estimate_that_nothing_follows_holds_up_no_growth() {
+    let start = Instant::now();
+    let mut line = Downlink::thin(start, 300_000);
+    line.hold_until = None;
+    line.handle_estimate(start, 100_000, 300_000);
+    line.handle_timeout(start + Duration::from_millis(500));
+    assert_eq!(line.limit_bps(), Some(300_000), "it is low");
+    line.handle_timeout(start + 2 * ESTIMATE_LASTS);
+    line.handle_timeout(start + 3 * ESTIMATE_LASTS);
+    assert!(line.limit_bps() > Some(300_000));
+}
