@@ -190,17 +190,20 @@ impl Rate {
 mod tests {
     use super::*;
 
+    fn block(ssrc: u32, highest: u32, lost: i32) -> ReportBlock {
+        ReportBlock {
+            ssrc,
+            highest,
+            lost,
+            ..Default::default()
+        }
+    }
+
     #[test]
     fn reports_of_all_slots_are_one_share_a_second() {
         let start = Instant::now();
         let later = start + WINDOW;
         let mut losses = Losses::default();
-        let block = |ssrc, highest, lost| ReportBlock {
-            ssrc,
-            highest,
-            lost,
-            ..Default::default()
-        };
         for (ssrc, highest, lost) in [(1, 1000, 50), (2, 10, 0)] {
             losses.add(start, &block(ssrc, highest, lost), MediaKind::Video);
         }
@@ -218,16 +221,11 @@ mod tests {
     fn what_was_sent_before_the_first_report_does_not_count() {
         let start = Instant::now();
         let mut losses = Losses::default();
-        let block = |highest| ReportBlock {
-            ssrc: 1,
-            highest,
-            ..Default::default()
-        };
         (0..300).for_each(|_| losses.given(1_000, true));
-        losses.add(start, &block(300), MediaKind::Video);
+        losses.add(start, &block(1, 300, 0), MediaKind::Video);
         assert_eq!(losses.take(start), None);
         (0..100).for_each(|_| losses.given(1_000, true));
-        losses.add(start, &block(400), MediaKind::Video);
+        losses.add(start, &block(1, 400, 0), MediaKind::Video);
         assert_eq!(losses.take(start + WINDOW), Some((0.0, 800_000)));
     }
 
@@ -235,12 +233,7 @@ mod tests {
     fn what_is_asked_for_tells_of_loss_that_reports_hide() {
         let start = Instant::now();
         let mut losses = Losses::default();
-        let block = |highest| ReportBlock {
-            ssrc: 1,
-            highest,
-            ..Default::default()
-        };
-        losses.add(start, &block(0), MediaKind::Video);
+        losses.add(start, &block(1, 0, 0), MediaKind::Video);
         assert_eq!(losses.take(start), None);
         for packet in 0..100 {
             losses.given(1_000, packet % 2 == 0);
@@ -253,9 +246,9 @@ mod tests {
             Some(0.42),
             "before any report"
         );
-        losses.add(start, &block(100), MediaKind::Video);
+        losses.add(start, &block(1, 100, 0), MediaKind::Video);
         assert_eq!(losses.take(start + WINDOW), Some((0.42, 800_000)));
-        losses.add(start, &block(200), MediaKind::Video);
+        losses.add(start, &block(1, 200, 0), MediaKind::Video);
         assert_eq!(losses.take(start + 2 * WINDOW), Some((0.0, 0)));
         (0..40).for_each(|_| losses.given(1_000, true));
         assert_eq!(losses.asked(start + WINDOW, start, true), None);
@@ -271,15 +264,9 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut losses = Losses::default();
-        let block = |highest, lost| ReportBlock {
-            ssrc: 1,
-            highest,
-            lost,
-            ..Default::default()
-        };
-        losses.add(start, &block(0, 0), MediaKind::Audio);
+        losses.add(start, &block(1, 0, 0), MediaKind::Audio);
         assert_eq!(losses.take(start), None);
-        losses.add(at(4), &block(200, 60), MediaKind::Audio);
+        losses.add(at(4), &block(1, 200, 60), MediaKind::Audio);
         assert_eq!(losses.take(at(4)), Some((0.3, 0)));
     }
 
@@ -288,17 +275,11 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut losses = Losses::default();
-        let block = |highest, lost| ReportBlock {
-            ssrc: 1,
-            highest,
-            lost,
-            ..Default::default()
-        };
-        losses.add(start, &block(0, 0), MediaKind::Audio);
+        losses.add(start, &block(1, 0, 0), MediaKind::Audio);
         assert_eq!(losses.take(start), None);
         losses.given(1_000, true);
         assert_eq!(losses.asked(at(1), at(1), false), None);
-        losses.add(at(300), &block(15_000, 3_000), MediaKind::Audio);
+        losses.add(at(300), &block(1, 15_000, 3_000), MediaKind::Audio);
         assert_eq!(losses.take(at(300)), None);
         (0..100).for_each(|_| losses.given(1_000, true));
         assert_eq!(
@@ -306,7 +287,7 @@ mod tests {
             None,
             "of the minutes before"
         );
-        losses.add(at(301), &block(15_100, 3_000), MediaKind::Audio);
+        losses.add(at(301), &block(1, 15_100, 3_000), MediaKind::Audio);
         assert_eq!(losses.take(at(301)), Some((0.01, 800_000)));
     }
 
@@ -337,12 +318,6 @@ mod tests {
         let start = Instant::now();
         let mut losses = Losses::default();
         let at = |second| start + second * WINDOW;
-        let block = |ssrc, highest, lost| ReportBlock {
-            ssrc,
-            highest,
-            lost,
-            ..Default::default()
-        };
         losses.add(start, &block(1, 100, 0), MediaKind::Video);
         losses.add(start, &block(2, 100, 0), MediaKind::Video);
         assert_eq!(losses.take(start), None);

@@ -19,7 +19,8 @@ pub(super) struct RoundTrip {
 const REPORTS: usize = 32;
 /// Nobody answers later; whoever claims so would never get anything again.
 const LONGEST: Duration = Duration::from_secs(1);
-/// Of this many answers, some minutes' worth, a longer way is taken for the usual one: the participant changed the network.
+/// Of this many answers, a minute's worth and more, a longer way is taken for the usual one: the participant changed the
+/// network.
 const FORGETTING: u32 = 512;
 
 impl RoundTrip {

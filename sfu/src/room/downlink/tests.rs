@@ -260,42 +260,90 @@ impl Receiver {
     }
 }
 
-/// A class for a line of 300 kbit/s that becomes wide after so many seconds, to a machine that seems to see a queue
-/// every so many milliseconds; the seconds in which all pictures were granted.
-fn widens(thin_for: u64, false_every_ms: u64) -> Vec<u64> {
-    let start = Instant::now();
-    let (mut line, mut receiver) = (
-        Downlink::default(),
-        Receiver {
-            pictures_bps: 450_000.0,
-        },
-    );
-    let (mut shown, mut sum, mut lost) = (Vec::new(), 0.0, 0.0);
-    for step in 0..(thin_for + 40) * 5 {
-        let (now, ms) = (start + Duration::from_millis(step * 200), step * 200);
-        let wished_bps = match line.limit_bps() {
+/// A page of 520 kbit/s on a line with a queue, in steps of a fifth of a second.
+struct Class {
+    start: Instant,
+    step: u64,
+    line: Downlink,
+    receiver: Receiver,
+    /// What waits, and at most, in seconds of the line.
+    queue_s: f64,
+    most_s: f64,
+    /// Since the last report: what was sent and lost, summed over the steps.
+    sent_bps: f64,
+    lost_bps: f64,
+}
+
+impl Class {
+    fn new(most_s: f64) -> Self {
+        Self {
+            start: Instant::now(),
+            step: 0,
+            line: Downlink::default(),
+            receiver: Receiver {
+                pictures_bps: 450_000.0,
+            },
+            queue_s: 0.0,
+            most_s,
+            sent_bps: 0.0,
+            lost_bps: 0.0,
+        }
+    }
+
+    /// What the limit lets of the page through, in bits per second.
+    fn wished_bps(&self) -> f64 {
+        match self.line.limit_bps() {
             Some(limit) if limit < 500_000 => 190_000.0,
             Some(limit) if limit < 600_000 => 430_000.0,
             _ => 520_000.0,
-        };
-        // Pictures are not all of one size.
-        let sent_bps: f64 = wished_bps * [1.0, 1.08, 0.95, 1.02, 0.93, 1.05, 0.97][step as usize % 7];
-        let line_bps = if ms < thin_for * 1000 { 300_000.0 } else { 1e9 };
-        let arrived_bps = sent_bps.min(line_bps);
-        (sum, lost) = (sum + sent_bps, lost + sent_bps - arrived_bps);
-        let overused = arrived_bps < sent_bps || ms % false_every_ms == 0;
-        let estimate_bps = receiver.estimate(arrived_bps, overused);
-        line.handle_estimate(now, estimate_bps, sent_bps as u64);
-        if step % 5 == 4 {
-            let bps = (sum / 5.0) as u64;
-            line.handle_loss(now, (lost / sum) as f32, bps, bps);
-            (sum, lost) = (0.0, 0.0);
-            if line.limit_bps().is_none_or(|limit| limit >= 600_000) {
-                shown.push(ms / 1000);
-            }
         }
-        if step % 5 % 3 == 0 {
-            line.handle_timeout(now);
+    }
+
+    /// Sends so much over a line that carries `line_bps`, to a machine that may seem to see a queue where none is.
+    fn play(&mut self, sent_bps: f64, line_bps: f64, seems_queued: bool) {
+        let now = self.start + Duration::from_millis(self.step * 200);
+        let before_s = self.queue_s;
+        let filled_s = before_s + (sent_bps / line_bps - 1.0) * 0.2;
+        self.queue_s = filled_s.clamp(0.0, self.most_s);
+        let lost_bps = (filled_s - self.most_s).max(0.0) * line_bps / 0.2;
+        let arrived_bps = if self.queue_s > 0.0 {
+            line_bps
+        } else {
+            sent_bps.min(line_bps)
+        };
+        self.sent_bps += sent_bps;
+        self.lost_bps += lost_bps;
+        let overused = self.queue_s > before_s || lost_bps > 0.0 || seems_queued;
+        let estimate_bps = self.receiver.estimate(arrived_bps, overused);
+        self.line.handle_estimate(now, estimate_bps, sent_bps as u64);
+        if self.step % 5 == 4 {
+            let bps = (self.sent_bps / 5.0) as u64;
+            let queue = Duration::from_secs_f64(self.queue_s);
+            self.line.handle_queue(now, queue, sent_bps as u64);
+            let loss = (self.lost_bps / self.sent_bps) as f32;
+            self.line.handle_loss(now, loss, bps, bps);
+            (self.sent_bps, self.lost_bps) = (0.0, 0.0);
+        }
+        if self.step % 5 % 3 == 0 {
+            self.line.handle_timeout(now);
+        }
+        self.step += 1;
+    }
+}
+
+/// A line of 300 kbit/s that becomes wide after so many seconds, to a machine that seems to see a queue every so many
+/// milliseconds; the seconds in which all pictures were granted.
+fn widens(thin_for: u64, false_every_ms: u64) -> Vec<u64> {
+    let mut class = Class::new(0.0);
+    let mut shown = Vec::new();
+    for step in 0..(thin_for + 40) * 5 {
+        let ms = step * 200;
+        // Pictures are not all of one size.
+        let sent_bps = class.wished_bps() * [1.0, 1.08, 0.95, 1.02, 0.93, 1.05, 0.97][step as usize % 7];
+        let line_bps = if ms < thin_for * 1000 { 300_000.0 } else { 1e9 };
+        class.play(sent_bps, line_bps, ms % false_every_ms == 0);
+        if step % 5 == 4 && class.line.limit_bps().is_none_or(|limit| limit >= 600_000) {
+            shown.push(ms / 1000);
         }
     }
     shown
@@ -339,42 +387,13 @@ fn an_estimate_that_falls_while_no_more_is_sent_tells_nothing() {
 }
 
 /// The share of the time, after twenty seconds, in which a voice waits for half a second or more on a line of 400 kbit/s whose
-/// queue holds `queue_s` of it, while a page of 520 is wished.
+/// queue holds `queue_s` of it.
 fn voices_wait(queue_s: f64) -> f64 {
-    const LINE_BPS: f64 = 400_000.0;
-    let start = Instant::now();
-    let (mut line, mut receiver) = (
-        Downlink::default(),
-        Receiver {
-            pictures_bps: 450_000.0,
-        },
-    );
-    let (mut queue_s_now, mut late, mut sum, mut lost) = (0.0_f64, 0, 0.0, 0.0);
+    let mut class = Class::new(queue_s);
+    let mut late = 0;
     for step in 0..350 {
-        let now = start + Duration::from_millis(step * 200);
-        let sent_bps = match line.limit_bps() {
-            Some(limit) if limit < 500_000 => 190_000.0,
-            Some(limit) if limit < 600_000 => 430_000.0,
-            _ => 520_000.0,
-        };
-        let before = queue_s_now;
-        let filled = queue_s_now + (sent_bps / LINE_BPS - 1.0) * 0.2;
-        queue_s_now = filled.clamp(0.0, queue_s);
-        let dropped_bps = (filled - queue_s).max(0.0) * LINE_BPS / 0.2;
-        let arrived_bps = if queue_s_now > 0.0 { LINE_BPS } else { sent_bps };
-        (sum, lost) = (sum + sent_bps, lost + dropped_bps);
-        let estimate_bps = receiver.estimate(arrived_bps, queue_s_now > before);
-        line.handle_estimate(now, estimate_bps, sent_bps as u64);
-        if step % 5 == 4 {
-            let bps = (sum / 5.0) as u64;
-            line.handle_queue(now, Duration::from_secs_f64(queue_s_now), sent_bps as u64);
-            line.handle_loss(now, (lost / sum) as f32, bps, bps);
-            (sum, lost) = (0.0, 0.0);
-        }
-        if step % 5 % 3 == 0 {
-            line.handle_timeout(now);
-        }
-        late += u32::from(step >= 100 && queue_s_now >= 0.5);
+        class.play(class.wished_bps(), 400_000.0, false);
+        late += u32::from(step >= 100 && class.queue_s >= 0.5);
     }
     f64::from(late) / 250.0
 }
