@@ -418,3 +418,47 @@ fn an_estimate_that_nothing_follows_holds_up_no_growth() {
     line.handle_timeout(start + 3 * ESTIMATE_LASTS);
     assert!(line.limit_bps() > Some(300_000));
 }
+
+#[test]
+fn an_estimate_above_the_limit_shortens_a_long_pause() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let grown = |estimate_bps| {
+        let mut line = Downlink::thin(start, 300_000);
+        (line.cut_at, line.hold_until) = (Some(start), Some(after(16)));
+        line.handle_estimate(after(1), estimate_bps, 250_000);
+        line.handle_timeout(after(9));
+        line.handle_timeout(after(10));
+        line.limit_bps() > Some(300_000)
+    };
+    assert!(grown(310_000) && !grown(290_000));
+}
+
+#[test]
+fn what_waited_in_a_queue_proves_nothing_of_what_a_line_carries() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    for (queue, carried_bps) in [(Duration::ZERO, 300_000), (QUEUE, 0)] {
+        let mut line = Downlink::thin(start, 300_000);
+        for second in 1..=2 {
+            line.handle_queue(after(second), queue, 300_000);
+            line.handle_loss(after(second), 0.0, 300_000, 300_000);
+        }
+        assert_eq!(line.carried_bps, carried_bps);
+    }
+}
+
+#[test]
+fn a_report_of_minutes_later_judges_no_trial() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    let mut line = Downlink::default();
+    line.handle_estimate(start, 250_000, 500_000);
+    line.handle_loss(after(200), 0.2, 500_000, 500_000);
+    line.handle_timeout(after(5_000));
+    line.handle_loss(after(120_000), 0.2, 240_000, 240_000);
+    assert!(
+        line.thin_bps().is_some(),
+        "the loss is not taken for the line's own"
+    );
+}
