@@ -38,6 +38,8 @@ export class LossyLine {
   constructor(loss, seed) {
     this.loss = loss;
     this.lost = { up: 0, down: 0 };
+    /** What each way takes, in milliseconds. */
+    this.delayMs = 0;
     /** What the line carries, each way; 0: everything. @type {{up: number, down: number}} */
     this.bps = { up: 0, down: 0 };
     this.ways = { up: new Way(), down: new Way() };
@@ -91,7 +93,8 @@ export class LossyLine {
    */
   carry(direction, datagram, deliver) {
     const bps = this.bps[direction];
-    if (!this.ways[direction].carry(datagram.length, bps, deliver)) this.lost[direction] += 1;
+    const later = () => void setTimeout(deliver, this.delayMs);
+    if (!this.ways[direction].carry(datagram.length, bps, this.delayMs ? later : deliver)) this.lost[direction] += 1;
   }
 
   close() {

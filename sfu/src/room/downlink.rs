@@ -42,6 +42,11 @@ pub(super) struct Downlink {
     grown_at: Option<Instant>,
     /// What was sent last waited before the line.
     queued: bool,
+    /// The least that anything waited since the last share of loss.
+    standing: Option<Duration>,
+    /// When a share of loss was told last, if nothing stood before the line then: estimates, which take the time of repair for that of
+    /// a queue, tell nothing there.
+    empty_at: Option<Instant>,
 }
 
 /// Less is sent because of loss: does it help?
@@ -49,13 +54,23 @@ pub(super) struct Downlink {
 struct Trial {
     judged_at: Instant,
     loss: f32,
+    arrived_bps: f64,
     limit_before_bps: Option<u64>,
+}
+
+impl Trial {
+    /// Whether half of the loss would be gone with this being sent, if too much was.
+    fn tells(&self, sent_bps: u64) -> bool {
+        1.0 - self.arrived_bps / sent_bps as f64 <= f64::from(self.loss) / 2.0
+    }
 }
 
 /// Loss above the line's own by as much is congestion; less is repaired.
 const CONGESTED: f32 = 0.15;
 /// The same once the line is known to be thin.
 const CONGESTED_AGAIN: f32 = 0.05;
+/// Shares of some fifty packets swing by as much.
+const SWING: f32 = 0.2;
 /// A report later than this tells of what was sent since, for the most part.
 const JUDGED_AFTER: Duration = Duration::from_millis(800);
 /// A trial that no report judged by then ends: a picture that pauses for it shall not stand still for two seconds.
@@ -65,6 +80,8 @@ const TRIALS_APART: Duration = Duration::from_secs(5);
 const MOST_APART: Duration = Duration::from_secs(60);
 /// Less above the line's own is none.
 const CLEAN: f32 = 0.02;
+/// So much is taken for the line's own without a trial while nothing stands before it.
+const UNPROVEN: f32 = 0.1;
 /// Of a new share of loss, in what is known.
 const LEARNT: f32 = 0.25;
 /// A share of the loss that stayed.
@@ -87,6 +104,10 @@ const LONGEST_UNSURE_HOLD: Duration = Duration::from_secs(8);
 const MORE: f64 = 1.2;
 /// What takes longer than usual by as much waited in a queue, and proves nothing of what the line carries.
 const QUEUE: Duration = Duration::from_millis(150);
+/// A queue that is full all the time is longer than that.
+const EMPTY_QUEUE: Duration = Duration::from_millis(50);
+/// From so much loss on, repair makes estimates fall.
+const REPAIRED: f32 = 0.05;
 /// So long a queue delays voices for as long: less is sent, and once it could have become shorter, less again.
 const LONG_QUEUE: Duration = Duration::from_millis(300);
 const QUEUE_SHRINKS_IN: Duration = Duration::from_millis(1500);
@@ -122,6 +143,8 @@ impl Default for Downlink {
             clean_bps: 0,
             grown_at: None,
             queued: false,
+            standing: None,
+            empty_at: None,
         }
     }
 }
@@ -177,7 +200,12 @@ impl Downlink {
     /// As [`Self::note_loss`], while `sent_bps` were sent, and `all_bps` with repair; decides whether less has to be sent.
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64, all_bps: u64) {
         self.note_loss(loss);
-        self.learn(loss);
+        // Between the bursts of pictures nothing stands before a thin line either.
+        let standing = self.standing.take().filter(|_| !self.thin);
+        let empty = standing.is_some_and(|queue| queue < EMPTY_QUEUE);
+        self.learn(loss, empty);
+        self.empty_at = empty.then_some(now);
+        let mut limit_before_bps = self.limit_bps;
         let clean = loss < self.own_loss + CLEAN && !self.queued;
         let clean_bps = if clean { sent_bps } else { 0 };
         self.carried_bps = self.carried_bps.max(clean_bps.min(self.clean_bps));
@@ -187,10 +215,11 @@ impl Downlink {
                 return;
             }
             self.trial = None;
-            let obeyed = self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11);
+            let obeyed =
+                self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11) || trial.tells(sent_bps);
             // Repair fills a thin line as well: less that is new is not less.
             let filled_bps = if self.thin { all_bps } else { sent_bps };
-            let queues = self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
+            let queues = !empty && self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
             if !queues && loss > trial.loss * STAYED && (obeyed || !self.thin) {
                 if obeyed {
                     // Sending less did not help: it was not the cause.
@@ -206,25 +235,39 @@ impl Downlink {
             if loss <= trial.loss * STAYED {
                 // It helped.
                 self.trials_apart = TRIALS_APART;
+            } else {
+                limit_before_bps = trial.limit_before_bps;
             }
         }
         let congested = if self.thin { CONGESTED_AGAIN } else { CONGESTED };
+        // One share alone tells nothing where much is lost anyway, nor a small one where nothing stands.
+        let swings = self.proven_loss > CONGESTED || empty && loss < self.own_loss + SWING;
+        let surely = self.recent_loss.filter(|_| swings).unwrap_or(loss);
+        let loss = loss.min(surely);
         if loss > self.own_loss + congested {
-            let limit_before_bps = self.limit_bps;
-            // What arrived, and a little less, so that queues empty.
-            let arrived_bps = (sent_bps as f64 * f64::from(1.0 - loss) * 0.95) as u64;
+            let trial = Trial {
+                judged_at: now + JUDGED_AFTER,
+                loss,
+                arrived_bps: sent_bps as f64 * f64::from(1.0 - loss),
+                limit_before_bps,
+            };
+            // And a little less, so that queues empty.
+            let arrived_bps = (trial.arrived_bps * 0.95) as u64;
             // With loss beside it an estimate is believed at once: what was sent lies a second back.
-            let estimate_bps = self.fresh_estimate_bps(now).unwrap_or(u64::MAX);
+            let estimate_bps = self
+                .fresh_estimate_bps(now)
+                .filter(|_| !empty)
+                .unwrap_or(u64::MAX);
             self.thin |= (estimate_bps as f64) < sent_bps as f64 * LOW_SHARE;
-            if !self.thin && self.next_trial_at.is_some_and(|at| now < at) {
+            let to_bps = arrived_bps.min(estimate_bps).max(FLOOR_BPS);
+            let too_soon = self.next_trial_at.is_some_and(|at| now < at);
+            // Next to the floor no less could be sent that would tell anything.
+            let in_vain = to_bps as f64 > sent_bps as f64 * LESS && !trial.tells(to_bps);
+            if !self.thin && (too_soon || in_vain) {
                 return;
             }
-            if self.cut(now, arrived_bps.min(estimate_bps).max(FLOOR_BPS), LONGEST_HOLD) {
-                self.trial = Some(Trial {
-                    judged_at: now + JUDGED_AFTER,
-                    loss,
-                    limit_before_bps,
-                });
+            if self.cut(now, to_bps, LONGEST_HOLD) {
+                self.trial = Some(trial);
             }
         }
     }
@@ -246,6 +289,7 @@ impl Downlink {
     /// lost.
     pub(super) fn handle_queue(&mut self, now: Instant, queue: Duration, sent_bps: u64) {
         self.queued = queue >= QUEUE;
+        self.standing = Some(self.standing.map_or(queue, |least| least.min(queue)));
         let shrank = |at| now.saturating_duration_since(at) >= QUEUE_SHRINKS_IN;
         if self.thin && queue >= LONG_QUEUE && self.cut_at.is_none_or(shrank) {
             let limit_bps = self.limit_bps.unwrap_or(sent_bps).min(sent_bps);
@@ -265,7 +309,11 @@ impl Downlink {
         }
         // Of what the line carried before, an estimate that is low tells nothing new.
         let known = self.thin && sent_bps as f64 <= self.carried_bps as f64 * MORE;
-        if known || estimate_bps as f64 >= sent_bps as f64 * LOW_SHARE {
+        let repaired = self.recent_loss.is_some_and(|loss| loss >= REPAIRED)
+            && self
+                .empty_at
+                .is_some_and(|at| now.saturating_duration_since(at) < ESTIMATE_LASTS);
+        if known || repaired || estimate_bps as f64 >= sent_bps as f64 * LOW_SHARE {
             self.low_since = None;
             return;
         }
@@ -319,9 +367,10 @@ impl Downlink {
         self.trials_apart = (self.trials_apart * 2).min(MOST_APART);
     }
 
-    /// What is lost tells how good the line became, and never that it became worse: for that there are trials.
-    fn learn(&mut self, loss: f32) {
-        self.own_loss += (loss.min(self.proven_loss) - self.own_loss) * LEARNT;
+    /// What is lost tells how good the line became, and that it became much worse never: for that there are trials.
+    fn learn(&mut self, loss: f32, empty: bool) {
+        let most = self.proven_loss.max(if empty { UNPROVEN } else { 0.0 });
+        self.own_loss += (loss.min(most) - self.own_loss) * LEARNT;
         if self.own_loss < self.proven_loss / 2.0 {
             self.proven_loss = self.own_loss;
         }

@@ -1,4 +1,9 @@
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
 use super::*;
+
+mod class;
 
 /// A line that carries `capacity_bps` for `seconds`, with a page that wants `wished_bps`; what was sent each second.
 fn drive(
@@ -238,137 +243,6 @@ fn a_thin_line_that_repair_fills_is_not_taken_for_one_that_loses_by_itself() {
     assert!(line.thin_bps().is_some());
 }
 
-/// A browser's estimator (libwebrtc's): it grows slowly and never far above what arrives, and falls below that for each
-/// queue, as for each moment in which the machine is busy. It is given no sound.
-struct Receiver {
-    pictures_bps: f64,
-}
-
-const SOUND_BPS: f64 = 95_000.0;
-
-impl Receiver {
-    /// A fifth of a second, and what it then tells, with sound.
-    fn estimate(&mut self, arrived_bps: f64, overused: bool) -> u64 {
-        let arrived_bps = (arrived_bps - SOUND_BPS).max(0.0);
-        if overused {
-            self.pictures_bps = self.pictures_bps.min(arrived_bps * 0.85);
-        } else {
-            let most = (arrived_bps * 1.5 + 10_000.0).max(self.pictures_bps);
-            self.pictures_bps = (self.pictures_bps * 1.08_f64.powf(0.2)).min(most);
-        }
-        (self.pictures_bps + SOUND_BPS) as u64
-    }
-}
-
-/// A page of 520 kbit/s on a line with a queue, in steps of a fifth of a second.
-struct Class {
-    start: Instant,
-    step: u64,
-    line: Downlink,
-    receiver: Receiver,
-    /// What waits, and at most, in seconds of the line.
-    queue_s: f64,
-    most_s: f64,
-    /// Since the last report: what was sent and lost, summed over the steps.
-    sent_bps: f64,
-    lost_bps: f64,
-}
-
-impl Class {
-    fn new(most_s: f64) -> Self {
-        Self {
-            start: Instant::now(),
-            step: 0,
-            line: Downlink::default(),
-            receiver: Receiver {
-                pictures_bps: 450_000.0,
-            },
-            queue_s: 0.0,
-            most_s,
-            sent_bps: 0.0,
-            lost_bps: 0.0,
-        }
-    }
-
-    /// What the limit lets of the page through, in bits per second.
-    fn wished_bps(&self) -> f64 {
-        match self.line.limit_bps() {
-            Some(limit) if limit < 500_000 => 190_000.0,
-            Some(limit) if limit < 600_000 => 430_000.0,
-            _ => 520_000.0,
-        }
-    }
-
-    /// Sends so much over a line that carries `line_bps`, to a machine that may seem to see a queue where none is.
-    fn play(&mut self, sent_bps: f64, line_bps: f64, seems_queued: bool) {
-        let now = self.start + Duration::from_millis(self.step * 200);
-        let before_s = self.queue_s;
-        let filled_s = before_s + (sent_bps / line_bps - 1.0) * 0.2;
-        self.queue_s = filled_s.clamp(0.0, self.most_s);
-        let lost_bps = (filled_s - self.most_s).max(0.0) * line_bps / 0.2;
-        let arrived_bps = if self.queue_s > 0.0 {
-            line_bps
-        } else {
-            sent_bps.min(line_bps)
-        };
-        self.sent_bps += sent_bps;
-        self.lost_bps += lost_bps;
-        let overused = self.queue_s > before_s || lost_bps > 0.0 || seems_queued;
-        let estimate_bps = self.receiver.estimate(arrived_bps, overused);
-        self.line.handle_estimate(now, estimate_bps, sent_bps as u64);
-        if self.step % 5 == 4 {
-            let bps = (self.sent_bps / 5.0) as u64;
-            let queue = Duration::from_secs_f64(self.queue_s);
-            self.line.handle_queue(now, queue, sent_bps as u64);
-            let loss = (self.lost_bps / self.sent_bps) as f32;
-            self.line.handle_loss(now, loss, bps, bps);
-            (self.sent_bps, self.lost_bps) = (0.0, 0.0);
-        }
-        // About twice a second.
-        if matches!(self.step % 5, 0 | 3) {
-            self.line.handle_timeout(now);
-        }
-        self.step += 1;
-    }
-}
-
-/// A line of 300 kbit/s that becomes wide after so many seconds, to a machine that seems to see a queue every so many
-/// milliseconds; the seconds in which all pictures were granted.
-fn widens(thin_for: u64, false_every_ms: u64) -> Vec<u64> {
-    let mut class = Class::new(0.0);
-    let mut shown = Vec::new();
-    for step in 0..(thin_for + 40) * 5 {
-        let ms = step * 200;
-        // Pictures are not all of one size.
-        let sent_bps = class.wished_bps() * [1.0, 1.08, 0.95, 1.02, 0.93, 1.05, 0.97][step as usize % 7];
-        let line_bps = if ms < thin_for * 1000 { 300_000.0 } else { 1e9 };
-        class.play(sent_bps, line_bps, ms % false_every_ms == 0);
-        if step % 5 == 4 && class.line.limit_bps().is_none_or(|limit| limit >= 600_000) {
-            shown.push(ms / 1000);
-        }
-    }
-    shown
-}
-
-#[test]
-fn a_line_that_widens_is_used_within_twenty_seconds_also_by_a_busy_machine() {
-    for false_every_ms in [5_000, u64::MAX, 2_000, 1_000, 600, 200] {
-        for thin_for in [10, 20, 30, 40] {
-            let shown = widens(thin_for, false_every_ms);
-            let back = shown.iter().find(|second| **second >= thin_for);
-            assert!(
-                back.is_some_and(|second| *second <= thin_for + 20),
-                "every {false_every_ms} ms, {thin_for} s: {shown:?}"
-            );
-            assert!(
-                shown.iter().all(|second| *second < 3 || *second >= thin_for),
-                "{shown:?}"
-            );
-            assert_eq!(shown.last(), Some(&(thin_for + 39)), "and stays so");
-        }
-    }
-}
-
 #[test]
 fn an_estimate_that_falls_while_no_more_is_sent_tells_nothing() {
     let start = Instant::now();
@@ -385,26 +259,6 @@ fn an_estimate_that_falls_while_no_more_is_sent_tells_nothing() {
     line.handle_estimate(after(5000), 230_000, 240_000);
     line.handle_estimate(after(5200), 180_000, 240_000);
     assert_eq!(line.limit_bps(), probed);
-}
-
-/// The share of the time, after twenty seconds, in which a voice waits for half a second or more on a line of 400 kbit/s whose
-/// queue holds `queue_s` of it.
-fn voices_wait(queue_s: f64) -> f64 {
-    let mut class = Class::new(queue_s);
-    let mut late = 0;
-    for step in 0..350 {
-        class.play(class.wished_bps(), 400_000.0, false);
-        late += u32::from(step >= 100 && class.queue_s >= 0.5);
-    }
-    f64::from(late) / 250.0
-}
-
-#[test]
-fn a_long_queue_ends_a_probe_before_anything_is_lost() {
-    for queue_s in [0.2, 0.6, 1.0, 2.0, 4.0] {
-        let late = voices_wait(queue_s);
-        assert!(late < 0.03, "{late} of the time with a queue of {queue_s} s");
-    }
 }
 
 #[test]
@@ -462,4 +316,122 @@ fn a_report_of_minutes_later_judges_no_trial() {
         line.thin_bps().is_some(),
         "the loss is not taken for the line's own"
     );
+}
+
+#[test]
+fn a_lossy_line_before_which_nothing_stands_is_not_thin_whatever_a_browser_estimates() {
+    let start = Instant::now();
+    let mut line = Downlink::default();
+    let mut limited = 0;
+    for second in 0..60 {
+        let now = start + Duration::from_secs(second);
+        let sent_bps = line.limit_bps().map_or(1_200_000, |limit| limit.min(1_200_000));
+        for ms in [100, 300, 700] {
+            // One way is longer than the other at times.
+            let queue = Duration::from_millis([5, 120, 30][ms as usize % 3]);
+            line.handle_queue(now + Duration::from_millis(ms), queue, sent_bps);
+        }
+        for ms in [200, 600, 900] {
+            // What comes by repair comes late, and looks like a queue.
+            line.handle_estimate(now + Duration::from_millis(ms), sent_bps / 4, sent_bps);
+        }
+        let now = start + Duration::from_secs(second + 1);
+        line.handle_loss(now, 0.3, sent_bps, sent_bps * 3 / 2);
+        assert_eq!(line.thin_bps(), None);
+        limited += u32::from(line.limit_bps().is_some());
+        line.handle_timeout(now);
+    }
+    assert_eq!(limited, 1, "one trial");
+}
+
+#[test]
+fn what_was_given_up_in_several_steps_for_nothing_comes_back_in_one() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    let mut line = Downlink::default();
+    line.handle_estimate(start, 600_000, 1_000_000);
+    line.handle_loss(after(200), 0.3, 1_000_000, 1_000_000);
+    assert_eq!(line.limit_bps(), Some(600_000));
+    line.handle_estimate(after(1_100), 420_000, 590_000);
+    line.handle_loss(after(1_200), 0.3, 590_000, 590_000);
+    assert!(line.limit_bps().is_some_and(|bps| bps < 400_000), "{line:?}");
+    line.handle_estimate(after(2_100), 800_000, 390_000);
+    line.handle_loss(after(2_200), 0.3, 390_000, 390_000);
+    assert_eq!(line.limit_bps(), None);
+}
+
+#[test]
+fn one_bad_second_of_a_line_that_loses_much_is_no_reason_for_a_trial() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut line = Downlink::lossy(0.3);
+    line.handle_loss(after(1), 0.3, 600_000, 900_000);
+    line.handle_loss(after(2), 0.5, 600_000, 900_000);
+    line.handle_loss(after(3), 0.25, 600_000, 900_000);
+    assert_eq!(line.limit_bps(), None);
+    line.handle_loss(after(4), 0.5, 600_000, 900_000);
+    assert_eq!(line.limit_bps(), None);
+    line.handle_loss(after(5), 0.6, 600_000, 900_000);
+    assert!(line.limit_bps().is_some(), "two are");
+}
+
+/// One of a tenth, of whose packets some fifty are reported at a time.
+#[test]
+fn a_line_that_loses_a_tenth_is_not_limited_in_an_hour() {
+    let mut chance = StdRng::seed_from_u64(1);
+    let start = Instant::now();
+    let mut line = Downlink::default();
+    let mut limited = 0;
+    for second in 0..3_600 {
+        let now = start + Duration::from_secs(second);
+        let lost = (0..55).filter(|_| chance.random_bool(0.1)).count();
+        line.handle_queue(now, Duration::from_millis(5), 300_000);
+        line.handle_estimate(now, 150_000, 300_000);
+        line.handle_loss(now, lost as f32 / 55.0, 300_000, 330_000);
+        line.handle_timeout(now);
+        limited += u32::from(line.limit_bps().is_some());
+    }
+    assert!(limited <= 2, "{limited} seconds");
+}
+
+#[test]
+fn a_trial_is_judged_by_how_much_less_was_sent_and_not_made_where_nothing_can_be() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut line = Downlink::default();
+    line.handle_loss(start, 0.28, 1_290_000, 1_700_000);
+    let limit_bps = line.limit_bps().expect("a trial");
+    assert!(limit_bps < 900_000);
+    // Pictures take more than was thought.
+    line.handle_loss(after(1), 0.27, 1_030_000, 1_500_000);
+    assert_eq!((line.limit_bps(), line.proven_loss), (None, 0.27));
+
+    let mut line = Downlink::default();
+    line.handle_loss(start, 0.3, 210_000, 300_000);
+    assert_eq!(line.limit_bps(), None, "less than the floor is never sent");
+}
+
+#[test]
+fn a_thin_line_before_which_nothing_stands_between_bursts_stays_thin() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    let mut line = Downlink::default();
+    line.handle_estimate(start, 250_000, 500_000);
+    line.handle_loss(after(200), 0.3, 500_000, 500_000);
+    line.handle_estimate(after(1_000), 200_000, 240_000);
+    line.handle_queue(after(1_100), Duration::from_millis(5), 240_000);
+    line.handle_loss(after(1_200), 0.3, 240_000, 300_000);
+    assert!(line.thin_bps().is_some());
+}
+
+#[test]
+fn a_trial_that_begins_in_a_bad_second_is_not_judged_by_a_better_one() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut line = Downlink::lossy(0.2);
+    line.handle_loss(after(1), 0.3, 1_000_000, 1_400_000);
+    line.handle_loss(after(2), 0.5, 1_000_000, 1_400_000);
+    assert!(line.limit_bps().is_some());
+    line.handle_loss(after(3), 0.28, 600_000, 800_000);
+    assert_eq!(line.limit_bps(), None, "about as much as usual");
 }
