@@ -42,8 +42,8 @@ pub(super) struct Downlink {
     grown_at: Option<Instant>,
     /// What was sent last waited before the line.
     queued: bool,
-    /// The least that anything waited since the last share of loss.
-    standing: Option<Duration>,
+    /// For how long all that was answered since the last share of loss had waited, and how many answers that were.
+    waited: (Duration, u32),
     /// When a share of loss was told last, if nothing stood before the line then: estimates, which take the time of repair for that of
     /// a queue, tell nothing there.
     empty_at: Option<Instant>,
@@ -104,8 +104,9 @@ const LONGEST_UNSURE_HOLD: Duration = Duration::from_secs(8);
 const MORE: f64 = 1.2;
 /// What takes longer than usual by as much waited in a queue, and proves nothing of what the line carries.
 const QUEUE: Duration = Duration::from_millis(150);
-/// A queue that is full all the time is longer than that.
+/// What waits less in the mean does not wait in a queue that is full, and what waits more does.
 const EMPTY_QUEUE: Duration = Duration::from_millis(50);
+const STANDING_QUEUE: Duration = Duration::from_millis(100);
 /// From so much loss on, repair makes estimates fall.
 const REPAIRED: f32 = 0.05;
 /// So long a queue delays voices for as long: less is sent, and once it could have become shorter, less again.
@@ -143,7 +144,7 @@ impl Default for Downlink {
             clean_bps: 0,
             grown_at: None,
             queued: false,
-            standing: None,
+            waited: (Duration::ZERO, 0),
             empty_at: None,
         }
     }
@@ -201,8 +202,18 @@ impl Downlink {
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64, all_bps: u64) {
         self.note_loss(loss);
         // Between the bursts of pictures nothing stands before a thin line either.
-        let standing = self.standing.take().filter(|_| !self.thin);
+        let standing = self.take_standing().filter(|_| !self.thin);
         let empty = standing.is_some_and(|queue| queue < EMPTY_QUEUE);
+        let too_soon = self.next_trial_at.is_some_and(|at| now < at);
+        let low = |bps: u64| (bps as f64) < sent_bps as f64 * LOW_SHARE;
+        if standing >= Some(STANDING_QUEUE)
+            && !too_soon
+            && loss > CONGESTED
+            && self.fresh_estimate_bps(now).is_some_and(low)
+        {
+            // What a trial proved may have been wrong.
+            (self.own_loss, self.proven_loss) = (0.0, 0.0);
+        }
         self.learn(loss, empty);
         self.empty_at = empty.then_some(now);
         let mut limit_before_bps = self.limit_bps;
@@ -219,17 +230,15 @@ impl Downlink {
                 self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11) || trial.tells(sent_bps);
             // Repair fills a thin line as well: less that is new is not less.
             let filled_bps = if self.thin { all_bps } else { sent_bps };
-            let queues = !empty && self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
+            let queues = standing >= Some(STANDING_QUEUE)
+                || !empty && self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
             if !queues && loss > trial.loss * STAYED && (obeyed || !self.thin) {
                 if obeyed {
                     // Sending less did not help: it was not the cause.
                     (self.own_loss, self.proven_loss) = (loss, loss);
-                    (self.thin, self.next_trial_at) = (false, None);
-                    self.trials_apart = TRIALS_APART;
-                    (self.limit_bps, self.hold_until) = (trial.limit_before_bps, None);
-                } else {
-                    self.end_trial(now, trial);
+                    self.thin = false;
                 }
+                self.end_trial(now, trial);
                 return;
             }
             if loss <= trial.loss * STAYED {
@@ -258,9 +267,8 @@ impl Downlink {
                 .fresh_estimate_bps(now)
                 .filter(|_| !empty)
                 .unwrap_or(u64::MAX);
-            self.thin |= (estimate_bps as f64) < sent_bps as f64 * LOW_SHARE;
+            self.thin |= low(estimate_bps);
             let to_bps = arrived_bps.min(estimate_bps).max(FLOOR_BPS);
-            let too_soon = self.next_trial_at.is_some_and(|at| now < at);
             // Next to the floor no less could be sent that would tell anything.
             let in_vain = to_bps as f64 > sent_bps as f64 * LESS && !trial.tells(to_bps);
             if !self.thin && (too_soon || in_vain) {
@@ -289,7 +297,8 @@ impl Downlink {
     /// lost.
     pub(super) fn handle_queue(&mut self, now: Instant, queue: Duration, sent_bps: u64) {
         self.queued = queue >= QUEUE;
-        self.standing = Some(self.standing.map_or(queue, |least| least.min(queue)));
+        let (sum, answers) = self.waited;
+        self.waited = (sum + queue, answers + 1);
         let shrank = |at| now.saturating_duration_since(at) >= QUEUE_SHRINKS_IN;
         if self.thin && queue >= LONG_QUEUE && self.cut_at.is_none_or(shrank) {
             let limit_bps = self.limit_bps.unwrap_or(sent_bps).min(sent_bps);
@@ -360,7 +369,13 @@ impl Downlink {
         self.thin &= self.limit_bps.is_some();
     }
 
-    /// A trial told nothing: less was not sent, or no report came.
+    /// The mean of what was answered since the last time.
+    fn take_standing(&mut self) -> Option<Duration> {
+        let (sum, answers) = std::mem::take(&mut self.waited);
+        sum.checked_div(answers)
+    }
+
+    /// What was given up comes back: less did not help, or was not sent, or no report came.
     fn end_trial(&mut self, now: Instant, trial: Trial) {
         (self.trial, self.limit_bps, self.hold_until) = (None, trial.limit_before_bps, None);
         self.next_trial_at = Some(now + self.trials_apart);

@@ -7,12 +7,20 @@ use seodang_rtp::{NtpTime, ReportBlock};
 /// The last sender reports that went out, and what the answers to them told.
 #[derive(Debug, Default)]
 pub(super) struct RoundTrip {
-    /// What a receiver calls a report by, and when it was sent.
-    sent: [Option<(u32, Instant)>; REPORTS],
+    sent: [Option<Sent>; REPORTS],
     next: usize,
     measured: Option<Duration>,
     /// The shortest lately.
     shortest: Option<Duration>,
+}
+
+/// A sender report that went out.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// What a receiver calls it by.
+    name: u32,
+    at: Instant,
+    answered: bool,
 }
 
 /// Four rounds of reports to a page of fifteen slots, less the empty ones.
@@ -26,21 +34,29 @@ const FORGETTING: u32 = 512;
 impl RoundTrip {
     /// A sender report with this time goes out.
     pub(super) fn report_sent(&mut self, now: Instant, ntp: NtpTime) {
-        self.sent[self.next % REPORTS] = Some((middle(ntp), now));
+        self.sent[self.next % REPORTS] = Some(Sent {
+            name: middle(ntp),
+            at: now,
+            answered: false,
+        });
         self.next = (self.next + 1) % REPORTS;
     }
 
     /// A report block came; it measures if it answers one of the last sender reports, and tells how much longer that took
-    /// than on the empty line.
+    /// than on the empty line. Only the first answer to a report counts: browsers repeat it with each request for packets, many times a
+    /// second where much is lost.
     pub(super) fn answered(&mut self, now: Instant, block: &ReportBlock) -> Option<Duration> {
         let sent = self.sent.iter().flatten();
-        let named = sent.filter(|(name, _)| *name == block.last_report);
+        let named = sent.filter(|sent| sent.name == block.last_report && !sent.answered);
         // A feed begins with the report that its source sent last, which may have gone out before: the answer to the
         // earlier one has been held for longer than the later one was under way, and does not count.
-        let at = named.map(|(_, at)| *at).max()?;
+        let at = named.map(|sent| sent.at).max()?;
         let held = Duration::from_secs_f64(f64::from(block.since_last_report) / 65_536.0);
         let sample = now.saturating_duration_since(at).checked_sub(held)?;
         let sample = sample.min(LONGEST);
+        for sent in self.sent.iter_mut().flatten() {
+            sent.answered |= sent.name == block.last_report;
+        }
         let shortest = self.shortest.map_or(sample, |shortest| {
             sample.min(shortest + sample.saturating_sub(shortest) / FORGETTING)
         });
@@ -125,6 +141,24 @@ mod tests {
         assert!(queued(30, 7) == ms(0) && queued(130, 8) > ms(98));
         let last = (9..3_000).map(|second| queued(530, second)).last();
         assert!(last.is_some_and(|queued| queued < ms(5)), "{last:?}");
+    }
+
+    #[test]
+    fn an_answer_that_is_repeated_counts_once() {
+        let start = Instant::now();
+        let mut round_trip = RoundTrip::default();
+        for (second, way) in [(5, 40), (6, 240)] {
+            let ntp = NtpTime(second << 32);
+            round_trip.report_sent(start, ntp);
+            let queued = round_trip.answered(start + ms(way), &block(ntp, 0));
+            assert!(queued.is_some_and(|queued| queued.abs_diff(ms(way - 40)) < ms(2)));
+            for later in 1..1_000 {
+                let again = round_trip.answered(start + ms(way + later), &block(ntp, later as u32));
+                assert_eq!(again, None);
+            }
+        }
+        let measured = round_trip.get().expect("two answers");
+        assert!(measured.abs_diff(ms(65)) < ms(2), "{measured:?}");
     }
 
     #[test]

@@ -327,8 +327,8 @@ fn a_lossy_line_before_which_nothing_stands_is_not_thin_whatever_a_browser_estim
         let now = start + Duration::from_secs(second);
         let sent_bps = line.limit_bps().map_or(1_200_000, |limit| limit.min(1_200_000));
         for ms in [100, 300, 700] {
-            // One way is longer than the other at times.
-            let queue = Duration::from_millis([5, 120, 30][ms as usize % 3]);
+            // A way is longer at times.
+            let queue = Duration::from_millis(if ms == 300 { 120 } else { 5 });
             line.handle_queue(now + Duration::from_millis(ms), queue, sent_bps);
         }
         for ms in [200, 600, 900] {
@@ -434,4 +434,36 @@ fn a_trial_that_begins_in_a_bad_second_is_not_judged_by_a_better_one() {
     assert!(line.limit_bps().is_some());
     line.handle_loss(after(3), 0.28, 600_000, 800_000);
     assert_eq!(line.limit_bps(), None, "about as much as usual");
+}
+
+#[test]
+fn a_line_is_tried_again_when_a_queue_stands_before_it_but_not_at_once() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut line = Downlink::lossy(0.3);
+    line.next_trial_at = Some(after(3));
+    let mut second = |at, queue| {
+        line.handle_queue(after(at), queue, 500_000);
+        line.handle_estimate(after(at), 300_000, 500_000);
+        line.handle_loss(after(at), 0.3, 500_000, 700_000);
+        line.thin_bps()
+    };
+    assert_eq!(second(1, STANDING_QUEUE), None, "too soon");
+    assert_eq!(second(4, STANDING_QUEUE / 2), None, "no queue");
+    assert_eq!(second(5, STANDING_QUEUE), Some(300_000));
+}
+
+#[test]
+fn loss_behind_a_queue_is_not_the_lines_own_whatever_is_estimated() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    let mut line = Downlink::default();
+    line.handle_loss(after(0), 0.3, 550_000, 550_000);
+    for (ms, queue) in [(300, 190), (600, 195), (700, 40)] {
+        line.handle_queue(after(ms), Duration::from_millis(queue), 370_000);
+    }
+    line.handle_estimate(after(750), 440_000, 370_000);
+    line.handle_loss(after(800), 0.6, 370_000, 1_300_000);
+    assert_eq!(line.own_loss, 0.0);
+    assert!(line.limit_bps() < Some(370_000));
 }

@@ -80,6 +80,10 @@ impl Class {
         let overused = self.queue_s > before_s || lost_bps > 0.0 || seems_queued;
         let estimate_bps = self.receiver.estimate(arrived_bps, overused);
         self.line.handle_estimate(now, estimate_bps, sent_bps as u64);
+        if self.step % 5 == 3 {
+            // An answer to what was sent before anything waited.
+            self.line.handle_queue(now, Duration::ZERO, sent_bps as u64);
+        }
         if self.step % 5 == 4 {
             let bps = (self.sent_bps / 5.0) as u64;
             let queue = Duration::from_secs_f64(self.queue_s);
