@@ -341,7 +341,9 @@ mod tests {
 
     #[test]
     fn nobody_and_somebody_else_are_told_apart() {
-        let (closed, address) = open();
+        // On an address of its own: nobody else may be given the port meanwhile.
+        let closed = UdpSocket::bind("127.0.0.77:0").expect("a port");
+        let address = closed.local_addr().expect("bound");
         drop(closed);
         let refused = Relay::allocate(address, false, "name", "secret");
         assert!(matches!(refused, Err(ProbeError::Silent)), "{refused:?}");

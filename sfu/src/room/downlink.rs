@@ -21,6 +21,8 @@ pub(super) struct Downlink {
     /// Loss of any kind in the last seconds.
     recent_loss: Option<f32>,
     trial: Option<Trial>,
+    /// The last one, if it ended before a report came that tells of it.
+    unjudged: Option<Trial>,
     next_trial_at: Option<Instant>,
     trials_apart: Duration,
     /// Since when the estimate is below what is sent.
@@ -131,6 +133,7 @@ impl Default for Downlink {
             proven_loss: 0.0,
             recent_loss: None,
             trial: None,
+            unjudged: None,
             next_trial_at: None,
             trials_apart: TRIALS_APART,
             low_since: None,
@@ -201,9 +204,9 @@ impl Downlink {
     /// As [`Self::note_loss`], while `sent_bps` were sent, and `all_bps` with repair; decides whether less has to be sent.
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64, all_bps: u64) {
         self.note_loss(loss);
+        let standing = self.take_standing();
         // Between the bursts of pictures nothing stands before a thin line either.
-        let standing = self.take_standing().filter(|_| !self.thin);
-        let empty = standing.is_some_and(|queue| queue < EMPTY_QUEUE);
+        let empty = !self.thin && standing.is_some_and(|queue| queue < EMPTY_QUEUE);
         let too_soon = self.next_trial_at.is_some_and(|at| now < at);
         let low = |bps: u64| (bps as f64) < sent_bps as f64 * LOW_SHARE;
         if standing >= Some(STANDING_QUEUE)
@@ -221,6 +224,19 @@ impl Downlink {
         let clean_bps = if clean { sent_bps } else { 0 };
         self.carried_bps = self.carried_bps.max(clean_bps.min(self.clean_bps));
         self.clean_bps = clean_bps;
+        // Repair fills a thin line as well: less that is new is not less.
+        let filled_bps = if self.thin { all_bps } else { sent_bps };
+        let queues = standing >= Some(STANDING_QUEUE)
+            || !empty && self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
+        let much_still = empty && loss > UNPROVEN;
+        let stayed = |trial: &Trial| loss > trial.loss * STAYED || much_still;
+        let unjudged = self
+            .unjudged
+            .take()
+            .filter(|trial| now < trial.judged_at + ESTIMATE_LASTS);
+        if unjudged.is_some_and(|trial| !queues && stayed(&trial) && trial.tells(sent_bps)) {
+            (self.own_loss, self.proven_loss) = (loss, loss);
+        }
         if let Some(trial) = self.trial {
             if now < trial.judged_at {
                 return;
@@ -228,11 +244,7 @@ impl Downlink {
             self.trial = None;
             let obeyed =
                 self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11) || trial.tells(sent_bps);
-            // Repair fills a thin line as well: less that is new is not less.
-            let filled_bps = if self.thin { all_bps } else { sent_bps };
-            let queues = standing >= Some(STANDING_QUEUE)
-                || !empty && self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
-            if !queues && loss > trial.loss * STAYED && (obeyed || !self.thin) {
+            if !queues && stayed(&trial) && (obeyed || !self.thin) {
                 if obeyed {
                     // Sending less did not help: it was not the cause.
                     (self.own_loss, self.proven_loss) = (loss, loss);
@@ -241,7 +253,7 @@ impl Downlink {
                 self.end_trial(now, trial);
                 return;
             }
-            if loss <= trial.loss * STAYED {
+            if !stayed(&trial) {
                 // It helped.
                 self.trials_apart = TRIALS_APART;
             } else {
@@ -346,6 +358,7 @@ impl Downlink {
             && !self.thin
         {
             self.end_trial(now, trial);
+            self.unjudged = Some(trial);
         }
         // What is reported later than that tells of another time.
         self.trial = self.trial.filter(|trial| now < trial.judged_at + ESTIMATE_LASTS);
