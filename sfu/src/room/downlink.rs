@@ -44,8 +44,8 @@ pub(super) struct Downlink {
     grown_at: Option<Instant>,
     /// What was sent last waited before the line.
     queued: bool,
-    /// For how long all that was answered since the last share of loss had waited, and how many answers that were.
-    waited: (Duration, u32),
+    /// Since when: the sum of what reports had waited that were answered since the last share of loss, and how many answers came.
+    waited: Option<(Instant, Duration, u32)>,
     /// When a share of loss was told last, if nothing stood before the line then: estimates, which take the time of repair for that of
     /// a queue, tell nothing there.
     empty_at: Option<Instant>,
@@ -61,9 +61,19 @@ struct Trial {
 }
 
 impl Trial {
+    /// The share that would be lost of this, if too much was sent.
+    fn expected(&self, sent_bps: u64) -> f64 {
+        (1.0 - self.arrived_bps / sent_bps.max(1) as f64).max(0.0)
+    }
+
     /// Whether half of the loss would be gone with this being sent, if too much was.
     fn tells(&self, sent_bps: u64) -> bool {
-        1.0 - self.arrived_bps / sent_bps as f64 <= f64::from(self.loss) / 2.0
+        self.expected(sent_bps) <= f64::from(self.loss) / 2.0
+    }
+
+    /// What arrived, and a little less, so that queues empty.
+    fn lower_bps(&self) -> u64 {
+        ((self.arrived_bps * 0.95) as u64).max(FLOOR_BPS)
     }
 }
 
@@ -77,7 +87,7 @@ const SWING: f32 = 0.2;
 const JUDGED_AFTER: Duration = Duration::from_millis(800);
 /// A trial that no report judged by then ends: a picture that pauses for it shall not stand still for two seconds.
 const TRIAL_ENDS_AFTER: Duration = Duration::from_millis(1000);
-/// And the next one comes no sooner; twice as late after each that told nothing, up to the second.
+/// And the next one comes no sooner; twice as late after each that did not help, up to the second.
 const TRIALS_APART: Duration = Duration::from_secs(5);
 const MOST_APART: Duration = Duration::from_secs(60);
 /// Less above the line's own is none.
@@ -147,7 +157,7 @@ impl Default for Downlink {
             clean_bps: 0,
             grown_at: None,
             queued: false,
-            waited: (Duration::ZERO, 0),
+            waited: None,
             empty_at: None,
         }
     }
@@ -205,20 +215,25 @@ impl Downlink {
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64, all_bps: u64) {
         self.note_loss(loss);
         let standing = self.take_standing();
+        // Where much is lost some answers are too: what the last one told holds for a while.
+        let nothing_stands = standing.map_or_else(|| self.was_empty(now), |queue| queue < EMPTY_QUEUE);
         // Between the bursts of pictures nothing stands before a thin line either.
-        let empty = !self.thin && standing.is_some_and(|queue| queue < EMPTY_QUEUE);
+        let empty = nothing_stands && !self.thin;
+        if standing.is_some() || self.thin {
+            self.empty_at = empty.then_some(now);
+        }
         let too_soon = self.next_trial_at.is_some_and(|at| now < at);
         let low = |bps: u64| (bps as f64) < sent_bps as f64 * LOW_SHARE;
-        if standing >= Some(STANDING_QUEUE)
+        let forgotten = standing >= Some(STANDING_QUEUE)
+            && self.proven_loss > 0.0
             && !too_soon
             && loss > CONGESTED
-            && self.fresh_estimate_bps(now).is_some_and(low)
-        {
-            // What a trial proved may have been wrong.
+            && self.fresh_estimate_bps(now).is_some_and(low);
+        if forgotten {
+            // What a trial proved may have been wrong: another one tells.
             (self.own_loss, self.proven_loss) = (0.0, 0.0);
         }
         self.learn(loss, empty);
-        self.empty_at = empty.then_some(now);
         let mut limit_before_bps = self.limit_bps;
         let clean = loss < self.own_loss + CLEAN && !self.queued;
         let clean_bps = if clean { sent_bps } else { 0 };
@@ -228,14 +243,24 @@ impl Downlink {
         let filled_bps = if self.thin { all_bps } else { sent_bps };
         let queues = standing >= Some(STANDING_QUEUE)
             || !empty && self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
-        let much_still = empty && loss > UNPROVEN;
-        let stayed = |trial: &Trial| loss > trial.loss * STAYED || much_still;
+        let stayed = |trial: &Trial| {
+            let much_still = f64::from(loss) > f64::from(UNPROVEN) + trial.expected(sent_bps);
+            loss > trial.loss * STAYED || empty && much_still
+        };
         let unjudged = self
             .unjudged
             .take()
             .filter(|trial| now < trial.judged_at + ESTIMATE_LASTS);
-        if unjudged.is_some_and(|trial| !queues && stayed(&trial) && trial.tells(sent_bps)) {
-            (self.own_loss, self.proven_loss) = (loss, loss);
+        if let Some(trial) = unjudged.filter(|trial| trial.tells(sent_bps)) {
+            if !stayed(&trial) {
+                // It helped.
+                (self.next_trial_at, self.trials_apart) = (None, TRIALS_APART);
+                self.cut(now, trial.lower_bps(), LONGEST_HOLD);
+                return;
+            }
+            if !queues {
+                (self.own_loss, self.proven_loss) = (loss, loss);
+            }
         }
         if let Some(trial) = self.trial {
             if now < trial.judged_at {
@@ -264,23 +289,20 @@ impl Downlink {
         // One share alone tells nothing where much is lost anyway, nor a small one where nothing stands.
         let swings = self.proven_loss > CONGESTED || empty && loss < self.own_loss + SWING;
         let surely = self.recent_loss.filter(|_| swings).unwrap_or(loss);
-        let loss = loss.min(surely);
-        if loss > self.own_loss + congested {
+        if loss.min(surely) > self.own_loss + congested {
             let trial = Trial {
                 judged_at: now + JUDGED_AFTER,
-                loss,
+                loss: loss.min(surely),
                 arrived_bps: sent_bps as f64 * f64::from(1.0 - loss),
                 limit_before_bps,
             };
-            // And a little less, so that queues empty.
-            let arrived_bps = (trial.arrived_bps * 0.95) as u64;
             // With loss beside it an estimate is believed at once: what was sent lies a second back.
             let estimate_bps = self
                 .fresh_estimate_bps(now)
-                .filter(|_| !empty)
+                .filter(|_| !empty && !forgotten)
                 .unwrap_or(u64::MAX);
             self.thin |= low(estimate_bps);
-            let to_bps = arrived_bps.min(estimate_bps).max(FLOOR_BPS);
+            let to_bps = trial.lower_bps().min(estimate_bps).max(FLOOR_BPS);
             // Next to the floor no less could be sent that would tell anything.
             let in_vain = to_bps as f64 > sent_bps as f64 * LESS && !trial.tells(to_bps);
             if !self.thin && (too_soon || in_vain) {
@@ -309,8 +331,10 @@ impl Downlink {
     /// lost.
     pub(super) fn handle_queue(&mut self, now: Instant, queue: Duration, sent_bps: u64) {
         self.queued = queue >= QUEUE;
-        let (sum, answers) = self.waited;
-        self.waited = (sum + queue, answers + 1);
+        let recent =
+            |(since, ..): &(Instant, Duration, u32)| now.saturating_duration_since(*since) < ESTIMATE_LASTS;
+        let (since, sum, answers) = self.waited.filter(recent).unwrap_or((now, Duration::ZERO, 0));
+        self.waited = Some((since, sum + queue, answers + 1));
         let shrank = |at| now.saturating_duration_since(at) >= QUEUE_SHRINKS_IN;
         if self.thin && queue >= LONG_QUEUE && self.cut_at.is_none_or(shrank) {
             let limit_bps = self.limit_bps.unwrap_or(sent_bps).min(sent_bps);
@@ -330,10 +354,7 @@ impl Downlink {
         }
         // Of what the line carried before, an estimate that is low tells nothing new.
         let known = self.thin && sent_bps as f64 <= self.carried_bps as f64 * MORE;
-        let repaired = self.recent_loss.is_some_and(|loss| loss >= REPAIRED)
-            && self
-                .empty_at
-                .is_some_and(|at| now.saturating_duration_since(at) < ESTIMATE_LASTS);
+        let repaired = self.recent_loss.is_some_and(|loss| loss >= REPAIRED) && self.was_empty(now);
         if known || repaired || estimate_bps as f64 >= sent_bps as f64 * LOW_SHARE {
             self.low_since = None;
             return;
@@ -382,9 +403,15 @@ impl Downlink {
         self.thin &= self.limit_bps.is_some();
     }
 
+    /// Whether nothing stood before the line when that was known last.
+    fn was_empty(&self, now: Instant) -> bool {
+        self.empty_at
+            .is_some_and(|at| now.saturating_duration_since(at) < ESTIMATE_LASTS)
+    }
+
     /// The mean of what was answered since the last time.
     fn take_standing(&mut self) -> Option<Duration> {
-        let (sum, answers) = std::mem::take(&mut self.waited);
+        let (_, sum, answers) = self.waited.take()?;
         sum.checked_div(answers)
     }
 

@@ -129,15 +129,66 @@ fn a_line_is_tried_again_when_a_queue_stands_before_it_but_not_at_once() {
     let after = |seconds| start + Duration::from_secs(seconds);
     let mut line = Downlink::lossy(0.3);
     line.next_trial_at = Some(after(3));
-    let mut second = |at, queue| {
-        line.handle_queue(after(at), queue, 500_000);
-        line.handle_estimate(after(at), 300_000, 500_000);
-        line.handle_loss(after(at), 0.3, 500_000, 700_000);
-        line.thin_bps()
+    let mut second = |at, queue, sent_bps| {
+        line.handle_queue(after(at), queue, sent_bps);
+        line.handle_estimate(after(at), sent_bps / 2, sent_bps);
+        line.handle_loss(after(at), 0.3, sent_bps, sent_bps + 200_000);
+        (line.limit_bps(), line.thin_bps().is_some())
     };
-    assert_eq!(second(1, STANDING_QUEUE), None, "too soon");
-    assert_eq!(second(4, STANDING_QUEUE / 2), None, "no queue");
-    assert_eq!(second(5, STANDING_QUEUE), Some(300_000));
+    assert_eq!(second(1, STANDING_QUEUE, 500_000), (None, false), "too soon");
+    assert_eq!(second(4, STANDING_QUEUE / 2, 500_000), (None, false), "no queue");
+    let (limit_bps, thin) = second(5, STANDING_QUEUE, 500_000);
+    assert!(
+        limit_bps > Some(300_000) && !thin,
+        "the estimate is not believed at once"
+    );
+    assert_eq!(
+        second(6, STANDING_QUEUE / 4, 330_000),
+        (None, false),
+        "the queue was another's"
+    );
+    assert!(second(12, STANDING_QUEUE, 500_000).0.is_some());
+    assert!(second(13, STANDING_QUEUE, 330_000).1, "it was not");
+}
+
+#[test]
+fn what_is_known_of_a_queue_holds_while_no_answer_comes() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    for (silent_ms, thin) in [(1_000, false), (3_000, true)] {
+        let mut line = Downlink::default();
+        line.handle_queue(after(900), Duration::from_millis(5), 1_000_000);
+        line.handle_loss(after(1_000), 0.0, 1_000_000, 1_000_000);
+        line.handle_estimate(after(900 + silent_ms), 300_000, 1_000_000);
+        line.handle_loss(after(1_000 + silent_ms), 0.3, 1_000_000, 1_300_000);
+        assert_eq!(line.thin_bps().is_some(), thin);
+    }
+}
+
+#[test]
+fn answers_of_long_ago_tell_nothing_of_a_queue() {
+    let start = Instant::now();
+    let mut line = Downlink::default();
+    for second in 0..60 {
+        line.handle_queue(start + Duration::from_secs(second), Duration::ZERO, 100_000);
+    }
+    line.handle_queue(
+        start + Duration::from_secs(70),
+        Duration::from_millis(600),
+        600_000,
+    );
+    assert_eq!(line.take_standing(), Some(Duration::from_millis(600)));
+}
+
+#[test]
+fn loss_that_what_was_sent_explains_is_not_the_lines_own() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    let mut line = Downlink::default();
+    line.handle_loss(start, 0.5, 1_000_000, 1_000_000);
+    line.handle_queue(after(800), Duration::from_millis(40), 650_000);
+    line.handle_loss(after(900), 0.23, 650_000, 700_000);
+    assert!(line.own_loss < 0.1 && line.limit_bps().is_some());
 }
 
 #[test]
@@ -163,17 +214,18 @@ fn loss_behind_a_queue_is_not_the_lines_own_whatever_is_estimated() {
 fn a_report_that_comes_just_after_a_trial_judges_it() {
     let start = Instant::now();
     let after = |ms| start + Duration::from_millis(ms);
-    for (late_ms, sent_bps, loss, own_loss) in [
-        (50, 640_000, 0.25, 0.25),
-        (50, 1_000_000, 0.25, 0.0),
-        (50, 640_000, 0.1, 0.0),
-        (5_000, 640_000, 0.25, 0.0),
+    for (late_ms, sent_bps, loss, own_loss, limited) in [
+        (50, 640_000, 0.25, 0.25, false),
+        (50, 1_000_000, 0.25, 0.0, false),
+        (50, 640_000, 0.1, 0.0, true),
+        (4_000, 640_000, 0.25, 0.0, false),
     ] {
         let mut line = Downlink::default();
         line.handle_loss(start, 0.3, 1_000_000, 1_000_000);
         line.handle_timeout(start + TRIAL_ENDS_AFTER);
         line.handle_loss(after(1_000 + late_ms), loss, sent_bps, sent_bps);
-        assert_eq!(line.own_loss, own_loss, "{late_ms} {sent_bps}");
+        let outcome = (line.own_loss, line.limit_bps().is_some());
+        assert_eq!(outcome, (own_loss, limited), "{late_ms} {sent_bps} {loss}");
     }
 }
 
