@@ -6,7 +6,7 @@
 
 import { parseArgs } from "node:util";
 
-import { openBrowser, Person } from "./person.js";
+import { openBrowser, Person, wait } from "./person.js";
 import { LossyLine } from "./lossy_line.js";
 import { Server } from "./server.js";
 
@@ -26,9 +26,6 @@ const SETTLED_MS = 5_000;
 const PICTURES_A_SECOND = 20;
 /** Beyond this the requirement is missed. */
 const LONG_MS = 2_000;
-
-/** @param {number} ms */
-const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * Begins to note the time between pictures of each tile of somebody else.

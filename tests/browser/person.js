@@ -229,6 +229,9 @@ export class Person {
   }
 }
 
+/** @param {number} ms */
+export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 /**
  * Asks again until there is something, and fails after the limit.
  *
@@ -244,7 +247,7 @@ export async function until(what, ask, limitMs = PATIENCE_MS) {
     const found = await ask();
     if (found) return found;
     if (Date.now() > end) assert.fail(`within ${limitMs / 1000} s it did not come true: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await wait(50);
   }
 }
 

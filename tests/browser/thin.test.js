@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-import { Person, until } from "./person.js";
+import { Person, until, wait } from "./person.js";
 import { LossyLine } from "./lossy_line.js";
 import { browser, people, server, setStage } from "./stage.js";
 
@@ -23,9 +23,6 @@ const RETURNED_MS = 120_000;
 setStage();
 
 afterEach(() => line?.close());
-
-/** @param {number} ms */
-const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** @param {Person} person @param {string} id */
 const tileOf = (person, id) => person.page.locator(`[data-testid=tile][data-participant="${id}"]`).first();

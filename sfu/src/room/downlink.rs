@@ -5,9 +5,15 @@
 //! is merely busy: it makes pictures smaller, but alone it pauses next to nothing. Loss that stays whatever is given up
 //! is the line's own (radio): it is repaired, not answered with less.
 
+mod queue;
+mod trial;
+
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::pacing::PACED_BELOW_BPS;
+use queue::{Queue, Seen};
+use trial::Trial;
 
 /// The belief about one subscriber's line.
 #[derive(Debug)]
@@ -42,39 +48,22 @@ pub(super) struct Downlink {
     /// What was sent for the last report, if nothing was lost.
     clean_bps: u64,
     grown_at: Option<Instant>,
-    /// What was sent last waited before the line.
-    queued: bool,
-    /// Since when: the sum of what reports had waited that were answered since the last share of loss, and how many answers came.
-    waited: Option<(Instant, Duration, u32)>,
-    /// When a share of loss was told last, if nothing stood before the line then: estimates, which take the time of repair for that of
-    /// a queue, tell nothing there.
-    empty_at: Option<Instant>,
+    queue: Queue,
 }
 
-/// Less is sent because of loss: does it help?
+/// A share of loss, and what was so when it was told.
 #[derive(Clone, Copy, Debug)]
-struct Trial {
-    judged_at: Instant,
+struct Told {
     loss: f32,
-    arrived_bps: f64,
-    limit_before_bps: Option<u64>,
+    sent_bps: u64,
+    /// With repair.
+    all_bps: u64,
+    queue: Seen,
 }
 
-impl Trial {
-    /// The share that would be lost of this, if too much was sent.
-    fn expected(&self, sent_bps: u64) -> f64 {
-        (1.0 - self.arrived_bps / sent_bps.max(1) as f64).max(0.0)
-    }
-
-    /// Whether half of the loss would be gone with this being sent, if too much was.
-    fn tells(&self, sent_bps: u64) -> bool {
-        self.expected(sent_bps) <= f64::from(self.loss) / 2.0
-    }
-
-    /// What arrived, and a little less, so that queues empty.
-    fn lower_bps(&self) -> u64 {
-        ((self.arrived_bps * 0.95) as u64).max(FLOOR_BPS)
-    }
+/// Whether an estimate is clearly below what is sent.
+fn is_low(estimate_bps: u64, sent_bps: u64) -> bool {
+    (estimate_bps as f64) < sent_bps as f64 * LOW_SHARE
 }
 
 /// Loss above the line's own by as much is congestion; less is repaired.
@@ -96,8 +85,6 @@ const CLEAN: f32 = 0.02;
 const UNPROVEN: f32 = 0.1;
 /// Of a new share of loss, in what is known.
 const LEARNT: f32 = 0.25;
-/// A share of the loss that stayed.
-const STAYED: f32 = 0.6;
 /// Estimates alone never limit below this: a page at its smallest with a speaker and voices.
 const ESTIMATE_FLOOR_BPS: u64 = 1_000_000;
 /// Nothing limits below this: one small picture and voices.
@@ -114,12 +101,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(16);
 const LONGEST_UNSURE_HOLD: Duration = Duration::from_secs(8);
 /// Who sends this many times what a thin line carried tries more; less is a picture's own swing.
 const MORE: f64 = 1.2;
-/// What takes longer than usual by as much waited in a queue, and proves nothing of what the line carries.
-const QUEUE: Duration = Duration::from_millis(150);
-/// What waits less in the mean does not wait in a queue that is full, and what waits more does.
-const EMPTY_QUEUE: Duration = Duration::from_millis(50);
-const STANDING_QUEUE: Duration = Duration::from_millis(100);
-/// From so much loss on, repair makes estimates fall.
+/// From so much loss on estimates take the time of repair for that of a queue, and fall.
 const REPAIRED: f32 = 0.05;
 /// So long a queue delays voices for as long: less is sent, and once it could have become shorter, less again.
 const LONG_QUEUE: Duration = Duration::from_millis(300);
@@ -156,9 +138,7 @@ impl Default for Downlink {
             carried_bps: 0,
             clean_bps: 0,
             grown_at: None,
-            queued: false,
-            waited: None,
-            empty_at: None,
+            queue: Queue::default(),
         }
     }
 }
@@ -214,103 +194,18 @@ impl Downlink {
     /// As [`Self::note_loss`], while `sent_bps` were sent, and `all_bps` with repair; decides whether less has to be sent.
     pub(super) fn handle_loss(&mut self, now: Instant, loss: f32, sent_bps: u64, all_bps: u64) {
         self.note_loss(loss);
-        let standing = self.take_standing();
-        // Where much is lost some answers are too: what the last one told holds for a while.
-        let nothing_stands = standing.map_or_else(|| self.was_empty(now), |queue| queue < EMPTY_QUEUE);
-        // Between the bursts of pictures nothing stands before a thin line either.
-        let empty = nothing_stands && !self.thin;
-        if standing.is_some() || self.thin {
-            self.empty_at = empty.then_some(now);
-        }
-        let too_soon = self.next_trial_at.is_some_and(|at| now < at);
-        let low = |bps: u64| (bps as f64) < sent_bps as f64 * LOW_SHARE;
-        let forgotten = standing >= Some(STANDING_QUEUE)
-            && self.proven_loss > 0.0
-            && !too_soon
-            && loss > CONGESTED
-            && self.fresh_estimate_bps(now).is_some_and(low);
-        if forgotten {
-            // What a trial proved may have been wrong: another one tells.
-            (self.own_loss, self.proven_loss) = (0.0, 0.0);
-        }
-        self.learn(loss, empty);
-        let mut limit_before_bps = self.limit_bps;
-        let clean = loss < self.own_loss + CLEAN && !self.queued;
-        let clean_bps = if clean { sent_bps } else { 0 };
-        self.carried_bps = self.carried_bps.max(clean_bps.min(self.clean_bps));
-        self.clean_bps = clean_bps;
-        // Repair fills a thin line as well: less that is new is not less.
-        let filled_bps = if self.thin { all_bps } else { sent_bps };
-        let queues = standing >= Some(STANDING_QUEUE)
-            || !empty && self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps);
-        let stayed = |trial: &Trial| {
-            let much_still = f64::from(loss) > f64::from(UNPROVEN) + trial.expected(sent_bps);
-            loss > trial.loss * STAYED || empty && much_still
+        let queue = self.queue.look(now, self.thin);
+        let told = Told {
+            loss,
+            sent_bps,
+            all_bps,
+            queue,
         };
-        let unjudged = self
-            .unjudged
-            .take()
-            .filter(|trial| now < trial.judged_at + ESTIMATE_LASTS);
-        if let Some(trial) = unjudged.filter(|trial| trial.tells(sent_bps)) {
-            if !stayed(&trial) {
-                // It helped.
-                (self.next_trial_at, self.trials_apart) = (None, TRIALS_APART);
-                self.cut(now, trial.lower_bps(), LONGEST_HOLD);
-                return;
-            }
-            if !queues {
-                (self.own_loss, self.proven_loss) = (loss, loss);
-            }
-        }
-        if let Some(trial) = self.trial {
-            if now < trial.judged_at {
-                return;
-            }
-            self.trial = None;
-            let obeyed =
-                self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11) || trial.tells(sent_bps);
-            if !queues && stayed(&trial) && (obeyed || !self.thin) {
-                if obeyed {
-                    // Sending less did not help: it was not the cause.
-                    (self.own_loss, self.proven_loss) = (loss, loss);
-                    self.thin = false;
-                }
-                self.end_trial(now, trial);
-                return;
-            }
-            if !stayed(&trial) {
-                // It helped.
-                self.trials_apart = TRIALS_APART;
-            } else {
-                limit_before_bps = trial.limit_before_bps;
-            }
-        }
-        let congested = if self.thin { CONGESTED_AGAIN } else { CONGESTED };
-        // One share alone tells nothing where much is lost anyway, nor a small one where nothing stands.
-        let swings = self.proven_loss > CONGESTED || empty && loss < self.own_loss + SWING;
-        let surely = self.recent_loss.filter(|_| swings).unwrap_or(loss);
-        if loss.min(surely) > self.own_loss + congested {
-            let trial = Trial {
-                judged_at: now + JUDGED_AFTER,
-                loss: loss.min(surely),
-                arrived_bps: sent_bps as f64 * f64::from(1.0 - loss),
-                limit_before_bps,
-            };
-            // With loss beside it an estimate is believed at once: what was sent lies a second back.
-            let estimate_bps = self
-                .fresh_estimate_bps(now)
-                .filter(|_| !empty && !forgotten)
-                .unwrap_or(u64::MAX);
-            self.thin |= low(estimate_bps);
-            let to_bps = trial.lower_bps().min(estimate_bps).max(FLOOR_BPS);
-            // Next to the floor no less could be sent that would tell anything.
-            let in_vain = to_bps as f64 > sent_bps as f64 * LESS && !trial.tells(to_bps);
-            if !self.thin && (too_soon || in_vain) {
-                return;
-            }
-            if self.cut(now, to_bps, LONGEST_HOLD) {
-                self.trial = Some(trial);
-            }
+        let forgotten = self.forget(now, told);
+        self.learn(loss, queue.empty);
+        self.note_clean(told);
+        if let ControlFlow::Continue(limit_before_bps) = self.judge(now, told) {
+            self.try_less(now, told, limit_before_bps, !queue.empty && !forgotten);
         }
     }
 
@@ -330,11 +225,7 @@ impl Downlink {
     /// Takes for how long what was sent lately waited, while `sent_bps` are sent. Some lines have a queue of seconds before anything is
     /// lost.
     pub(super) fn handle_queue(&mut self, now: Instant, queue: Duration, sent_bps: u64) {
-        self.queued = queue >= QUEUE;
-        let recent =
-            |(since, ..): &(Instant, Duration, u32)| now.saturating_duration_since(*since) < ESTIMATE_LASTS;
-        let (since, sum, answers) = self.waited.filter(recent).unwrap_or((now, Duration::ZERO, 0));
-        self.waited = Some((since, sum + queue, answers + 1));
+        self.queue.answered(now, queue);
         let shrank = |at| now.saturating_duration_since(at) >= QUEUE_SHRINKS_IN;
         if self.thin && queue >= LONG_QUEUE && self.cut_at.is_none_or(shrank) {
             let limit_bps = self.limit_bps.unwrap_or(sent_bps).min(sent_bps);
@@ -347,15 +238,15 @@ impl Downlink {
     pub(super) fn handle_estimate(&mut self, now: Instant, estimate_bps: u64, sent_bps: u64) {
         let before = self.estimate.replace((now, estimate_bps));
         // One that lags behind falls for nothing: only from about what is sent is it a fall.
-        let falls = before.is_some_and(|(_, before)| before as f64 >= sent_bps as f64 * LOW_SHARE);
+        let falls = before.is_some_and(|(_, before)| !is_low(before, sent_bps));
         if self.limit_bps.is_some_and(|limit| estimate_bps > limit) {
             let soon = self.cut_at.map(|at| at + LONGEST_UNSURE_HOLD);
             self.hold_until = self.hold_until.min(soon.or(self.hold_until));
         }
         // Of what the line carried before, an estimate that is low tells nothing new.
         let known = self.thin && sent_bps as f64 <= self.carried_bps as f64 * MORE;
-        let repaired = self.recent_loss.is_some_and(|loss| loss >= REPAIRED) && self.was_empty(now);
-        if known || repaired || estimate_bps as f64 >= sent_bps as f64 * LOW_SHARE {
+        let repaired = self.recent_loss.is_some_and(|loss| loss >= REPAIRED) && self.queue.was_empty(now);
+        if known || repaired || !is_low(estimate_bps, sent_bps) {
             self.low_since = None;
             return;
         }
@@ -403,16 +294,118 @@ impl Downlink {
         self.thin &= self.limit_bps.is_some();
     }
 
-    /// Whether nothing stood before the line when that was known last.
-    fn was_empty(&self, now: Instant) -> bool {
-        self.empty_at
-            .is_some_and(|at| now.saturating_duration_since(at) < ESTIMATE_LASTS)
+    /// Forgets what a trial proved where a queue stands and an estimate is low: it may have been wrong, and another trial tells.
+    fn forget(&mut self, now: Instant, told: Told) -> bool {
+        let forgotten = told.queue.stands
+            && self.proven_loss > 0.0
+            && !self.is_too_soon(now)
+            && told.loss > CONGESTED
+            && self
+                .fresh_estimate_bps(now)
+                .is_some_and(|bps| is_low(bps, told.sent_bps));
+        if forgotten {
+            self.prove(0.0);
+        }
+        forgotten
     }
 
-    /// The mean of what was answered since the last time.
-    fn take_standing(&mut self) -> Option<Duration> {
-        let (_, sum, answers) = self.waited.take()?;
-        sum.checked_div(answers)
+    /// What was sent for two reports without loss or queue is carried.
+    fn note_clean(&mut self, told: Told) {
+        let clean = told.loss < self.own_loss + CLEAN && !self.queue.waits();
+        let clean_bps = if clean { told.sent_bps } else { 0 };
+        self.carried_bps = self.carried_bps.max(clean_bps.min(self.clean_bps));
+        self.clean_bps = clean_bps;
+    }
+
+    /// Judges the trial that is under way, or the last one if no report has judged it. Goes on with the limit that comes back when less
+    /// does not help either.
+    fn judge(&mut self, now: Instant, told: Told) -> ControlFlow<(), Option<u64>> {
+        let Told { loss, sent_bps, .. } = told;
+        let queues = self.queues(now, told);
+        let stayed = |trial: &Trial| trial.stayed(loss, sent_bps, told.queue.empty);
+        let unjudged = self
+            .unjudged
+            .take()
+            .filter(|trial| now < trial.judged_at + ESTIMATE_LASTS && trial.tells(sent_bps));
+        if let Some(trial) = unjudged {
+            if !stayed(&trial) {
+                // It helped.
+                (self.next_trial_at, self.trials_apart) = (None, TRIALS_APART);
+                self.cut(now, trial.lower_bps(), LONGEST_HOLD);
+                return ControlFlow::Break(());
+            }
+            if !queues {
+                self.prove(loss);
+            }
+        }
+        let Some(trial) = self.trial else {
+            return ControlFlow::Continue(self.limit_bps);
+        };
+        if now < trial.judged_at {
+            return ControlFlow::Break(());
+        }
+        self.trial = None;
+        if !stayed(&trial) {
+            // It helped.
+            self.trials_apart = TRIALS_APART;
+            return ControlFlow::Continue(self.limit_bps);
+        }
+        let obeyed = self.limit_bps.is_some_and(|limit| sent_bps <= limit / 10 * 11) || trial.tells(sent_bps);
+        if queues || !obeyed && self.thin {
+            return ControlFlow::Continue(trial.limit_before_bps);
+        }
+        if obeyed {
+            // Sending less did not help: it was not the cause.
+            self.prove(loss);
+            self.thin = false;
+        }
+        self.end_trial(now, trial);
+        ControlFlow::Break(())
+    }
+
+    /// Sends less if more is lost than the line loses by itself.
+    fn try_less(&mut self, now: Instant, told: Told, limit_before_bps: Option<u64>, believes: bool) {
+        let Told { loss, sent_bps, .. } = told;
+        let congested = if self.thin { CONGESTED_AGAIN } else { CONGESTED };
+        // One share alone tells nothing where much is lost anyway, nor a small one where nothing stands.
+        let swings = self.proven_loss > CONGESTED || told.queue.empty && loss < self.own_loss + SWING;
+        let surely = self.recent_loss.filter(|_| swings).unwrap_or(loss).min(loss);
+        if surely <= self.own_loss + congested {
+            return;
+        }
+        let trial = Trial {
+            judged_at: now + JUDGED_AFTER,
+            loss: surely,
+            arrived_bps: sent_bps as f64 * f64::from(1.0 - loss),
+            limit_before_bps,
+        };
+        // With loss beside it an estimate is believed at once: what was sent lies a second back.
+        let estimate_bps = self.fresh_estimate_bps(now).filter(|_| believes);
+        self.thin |= estimate_bps.is_some_and(|bps| is_low(bps, told.sent_bps));
+        let lower_bps = trial.lower_bps();
+        let to_bps = estimate_bps.map_or(lower_bps, |bps| lower_bps.min(bps).max(FLOOR_BPS));
+        // Next to the floor no less could be sent that would tell anything.
+        let in_vain = to_bps as f64 > sent_bps as f64 * LESS && !trial.tells(to_bps);
+        if (self.thin || !self.is_too_soon(now) && !in_vain) && self.cut(now, to_bps, LONGEST_HOLD) {
+            self.trial = Some(trial);
+        }
+    }
+
+    /// Whether what is lost waits for too much that was sent.
+    fn queues(&self, now: Instant, told: Told) -> bool {
+        // Repair fills a thin line as well: less that is new is not less.
+        let filled_bps = if self.thin { told.all_bps } else { told.sent_bps };
+        told.queue.stands
+            || !told.queue.empty && self.fresh_estimate_bps(now).is_some_and(|bps| bps < filled_bps)
+    }
+
+    fn is_too_soon(&self, now: Instant) -> bool {
+        self.next_trial_at.is_some_and(|at| now < at)
+    }
+
+    /// So much is the line's own.
+    fn prove(&mut self, loss: f32) {
+        (self.own_loss, self.proven_loss) = (loss, loss);
     }
 
     /// What was given up comes back: less did not help, or was not sent, or no report came.

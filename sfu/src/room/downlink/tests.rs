@@ -1,3 +1,4 @@
+use super::queue::QUEUE;
 use super::*;
 
 mod class;

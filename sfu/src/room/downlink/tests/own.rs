@@ -3,6 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::super::queue::STANDING_QUEUE;
 use super::*;
 
 #[test]
@@ -163,21 +164,6 @@ fn what_is_known_of_a_queue_holds_while_no_answer_comes() {
         line.handle_loss(after(1_000 + silent_ms), 0.3, 1_000_000, 1_300_000);
         assert_eq!(line.thin_bps().is_some(), thin);
     }
-}
-
-#[test]
-fn answers_of_long_ago_tell_nothing_of_a_queue() {
-    let start = Instant::now();
-    let mut line = Downlink::default();
-    for second in 0..60 {
-        line.handle_queue(start + Duration::from_secs(second), Duration::ZERO, 100_000);
-    }
-    line.handle_queue(
-        start + Duration::from_secs(70),
-        Duration::from_millis(600),
-        600_000,
-    );
-    assert_eq!(line.take_standing(), Some(Duration::from_millis(600)));
 }
 
 #[test]
